@@ -1,0 +1,68 @@
+"""The one room that knows NumPy and CuPy: selection, transfers, missing operations, random draws.
+
+Algorithms in `xpcls` take their namespace from the arrays they are given and call these functions
+for the rest.
+"""
+
+from ._host import as_array, column_names, label_codes
+from ._ops import (
+    bincount,
+    flatnonzero,
+    one_hot,
+    replace_rows,
+    row_blocks,
+    rows_within,
+    smallest_k,
+    smallest_k_unordered,
+    sort_rows_by,
+    widest_float,
+)
+from ._place import (
+    Array,
+    Device,
+    Namespace,
+    device_of,
+    is_array,
+    like,
+    namespace_of,
+    to_device,
+    to_host,
+    to_scalar,
+)
+from ._random import HostGenerator, Seed, choice, host_generator
+from ._select import Backend, BackendUnavailable, get_backend, usable, why_not
+
+__all__ = [
+    "Array",
+    "Backend",
+    "BackendUnavailable",
+    "Device",
+    "HostGenerator",
+    "Namespace",
+    "Seed",
+    "as_array",
+    "bincount",
+    "choice",
+    "column_names",
+    "device_of",
+    "flatnonzero",
+    "get_backend",
+    "host_generator",
+    "is_array",
+    "label_codes",
+    "like",
+    "namespace_of",
+    "one_hot",
+    "replace_rows",
+    "row_blocks",
+    "rows_within",
+    "smallest_k",
+    "smallest_k_unordered",
+    "sort_rows_by",
+    "to_device",
+    "to_host",
+    "to_scalar",
+    "usable",
+    "why_not",
+    "widest_float",
+]

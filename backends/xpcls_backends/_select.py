@@ -1,0 +1,203 @@
+"""Which backend to use: named by the user at the edges of a program, and proven by a kernel.
+
+CuPy is imported here alone, when it is asked for. It may be missing, installed twice, made for
+another CUDA, or without a driver or a device: each case has one sentence of cause and one of
+remedy, since CuPy's own message is about none of them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import importlib.metadata
+import os
+import sys
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from ._place import Array, Device, Namespace, to_host
+
+NAMES = {"numpy": "numpy", "cpu": "numpy", "cupy": "cupy", "cuda": "cupy"}
+CUPY_WHEELS = ("cupy", "cupy-cuda11x", "cupy-cuda12x", "cupy-cuda13x")
+
+INSUFFICIENT_DRIVER, NO_DEVICE = 35, 100  # of CUDA's cudaError_t
+
+
+class BackendUnavailable(RuntimeError):
+    """A backend was asked for by name and does not work here; the message says what to type."""
+
+    def __init__(self, cause: str, remedy: str) -> None:
+        super().__init__(f"{cause}. {remedy}.")
+        self.cause, self.remedy = cause, remedy
+
+
+@dataclass(frozen=True)
+class Backend:
+    """An array namespace and the device on which it makes arrays.
+
+    name : "numpy" or "cupy".  xp : the namespace.  device : what `xp` calls the device.
+    """
+
+    name: str
+    xp: Namespace
+    device: Device
+
+    def asarray(self, x: Any, dtype: Any = None) -> Array:
+        """`x`, from any backend or a list, as an array here; a dtype may be given by name."""
+        if isinstance(dtype, str):
+            dtype = getattr(self.xp, dtype)
+        from ._place import to_device
+
+        placed = to_device(x, self)
+        return placed if dtype is None else self.xp.astype(placed, dtype, copy=False)
+
+
+def get_backend(name: str = "auto") -> Backend:
+    """The backend called `name`.
+
+    name : "numpy" or "cpu"; "cupy" or "cuda"; "auto" for CuPy where a CUDA device works, else
+        NumPy.
+
+    Raises ValueError for another name, and BackendUnavailable, with what to install or to fix,
+    where CuPy is asked for and no kernel runs.
+    """
+    if name == "auto":
+        name = usable()[-1]
+    if name not in NAMES:
+        raise ValueError(f"backend is {name!r}, expected 'auto' or one of {', '.join(NAMES)}")
+    return _numpy() if NAMES[name] == "numpy" else _cupy()
+
+
+def usable() -> list[str]:
+    """Names of the backends that work here, slowest first; each has just run something."""
+    names = ["numpy"]
+    if why_not("cupy") is None:
+        names.append("cupy")
+    return names
+
+
+def why_not(name: str) -> BackendUnavailable | None:
+    """What stands in the way of a backend, or None where it works."""
+    try:
+        get_backend(name)
+    except BackendUnavailable as problem:
+        return problem
+    return None
+
+
+@cache
+def _numpy() -> Backend:
+    return Backend("numpy", importlib.import_module("array_api_compat.numpy"), "cpu")
+
+
+@cache  # only a success is remembered
+def _cupy() -> Backend:
+    check_wheels(installed_wheels(), driver_cuda())
+    try:
+        cupy = importlib.import_module("cupy")
+    except Exception as error:  # a broken installation can raise anything
+        raise BackendUnavailable(
+            f"CuPy is installed but cannot be imported: {_first_line(error)}",
+            f"Install it afresh: {_install_line(driver_cuda())}",
+        ) from error
+    check_device(cupy, driver_cuda())
+    device = cupy.cuda.Device()
+    return Backend("cupy", importlib.import_module("array_api_compat.cupy"), device)
+
+
+def installed_wheels() -> list[str]:
+    """The distributions in this environment that bring a module called cupy."""
+    found = []
+    for wheel in CUPY_WHEELS:
+        try:
+            importlib.metadata.version(wheel)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        found.append(wheel)
+    return found
+
+
+def check_wheels(wheels: list[str], driver: int) -> None:
+    """Raise unless exactly one CuPy is installed, and one that this driver can run."""
+    if not wheels:
+        raise BackendUnavailable("CuPy is not installed", f"Install it: {_install_line(driver)}")
+    if len(wheels) > 1:
+        raise BackendUnavailable(
+            f"several CuPy packages are installed ({', '.join(wheels)}), and they overwrite "
+            "each other's files",
+            f"Remove them and install one: pip uninstall {' '.join(wheels)} && "
+            + _install_line(driver),
+        )
+
+
+def check_device(cupy: Any, driver: int) -> None:
+    """Raise unless CuPy can allocate on a device and run a kernel there."""
+    version = f"CuPy {cupy.__version__} is installed but"
+    runtime = cupy.cuda.runtime
+    try:
+        count = runtime.getDeviceCount()
+    except runtime.CUDARuntimeError as error:
+        if error.status == INSUFFICIENT_DRIVER and not driver:
+            raise BackendUnavailable(
+                f"{version} no NVIDIA driver was found",
+                "Install the driver of the card, or use device 'cpu'",
+            ) from error
+        if error.status == INSUFFICIENT_DRIVER:
+            raise BackendUnavailable(
+                f"{version} needs a newer driver than this one, which stops at "
+                f"CUDA {_dotted(driver)}",
+                f"Update the driver, or install the CuPy that fits it: {_install_line(driver)}",
+            ) from error
+        if error.status != NO_DEVICE:
+            raise BackendUnavailable(
+                f"{version} CUDA failed: {_first_line(error)}", "Use device 'cpu'"
+            ) from error
+        count = 0
+    if not count:
+        hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+        because = "" if hidden is None else f" (CUDA_VISIBLE_DEVICES is {hidden!r})"
+        raise BackendUnavailable(
+            f"{version} the driver shows no GPU{because}",
+            "Make one visible, or use device 'cpu'",
+        )
+    try:
+        _run_a_kernel(cupy)
+    except Exception as error:  # missing libraries and missing kernel images raise many types
+        raise BackendUnavailable(
+            f"{version} no kernel runs on the GPU: {_first_line(error)}",
+            f"Install CUDA's libraries with it: {_install_line(driver)}",
+        ) from error
+
+
+def _run_a_kernel(cupy: Any) -> None:
+    """Allocate, compile, multiply (cuBLAS) and read back: what every algorithm here needs."""
+    x = cupy.arange(6, dtype=cupy.float32).reshape(2, 3) + 1
+    product = to_host(x @ x.T)
+    if product.tolist() != [[14.0, 32.0], [32.0, 77.0]]:
+        raise RuntimeError(f"a product of two small matrices came out as {product.tolist()}")
+
+
+@cache
+def driver_cuda() -> int:
+    """The newest CUDA that the driver can run, as CUDA writes it (13000 is 13.0); 0: no driver."""
+    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        cuda = ctypes.CDLL(name)
+    except OSError:
+        return 0
+    version = ctypes.c_int(0)
+    return version.value if cuda.cuDriverGetVersion(ctypes.byref(version)) == 0 else 0
+
+
+def _install_line(driver: int) -> str:
+    extra = "cuda12" if 0 < driver < 13000 else "cuda13"
+    return f"pip install 'xpcls[{extra}]'"
+
+
+def _dotted(version: int) -> str:
+    return f"{version // 1000}.{version % 1000 // 10}"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
