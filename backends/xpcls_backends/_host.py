@@ -85,5 +85,3 @@ def label_codes(y: Any) -> tuple[Any, HostArray]:
         if not isinstance(y, np.ndarray):
             classes = xp.asarray(classes, device=y.device)
     return classes, codes.astype(np.int64, copy=False)
-
-

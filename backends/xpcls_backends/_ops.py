@@ -53,6 +53,12 @@ def smallest_k(x: Array, k: int) -> tuple[Array, Array]:
 def replace_rows(x: Array, where: Array, rows: Array) -> Array:
     """A copy of `x` in which row where[i] is rows[i]; `where` ascends, without repeats."""
     xp, device = namespace_of(x, where, rows), device_of(x, where, rows)
+    if hasattr(xp, "put"):  # NumPy and CuPy assign by index; the standard does not
+        out = xp.asarray(x, copy=True, device=device)
+        out[where, ...] = rows
+        return out
+    if where.shape[0] == 0:
+        return xp.asarray(x, copy=True, device=device)
     n = x.shape[0]
     positions = xp.arange(n, dtype=where.dtype, device=device)
     after = xp.searchsorted(where, positions, side="right")  # how many of `where` are <= a row
@@ -142,7 +148,8 @@ def bincount(x: Array, weights: Array | None = None, minlength: int = 0) -> Arra
         return counts if weights is None else xp.astype(counts, weights.dtype)
     summed = xp.int64 if weights is None else weights.dtype
     hits = xp.astype(x[:, None] == xp.arange(length, device=device)[None, :], summed)
-    return xp.sum(hits if weights is None else hits * weights[:, None], axis=0)
+    # The dtype by name: a sum of small integers would come back as int64.
+    return xp.sum(hits if weights is None else hits * weights[:, None], axis=0, dtype=summed)
 
 
 def one_hot(labels: Array, n_classes: int, *, dtype: object) -> Array:
@@ -157,9 +164,24 @@ def widest_float(xp: Namespace, device: Device) -> object:
     return kinds.get("float64", xp.float32)
 
 
+def elementwise_block_bytes(xp: Namespace) -> int:
+    """How many bytes a temporary should have that is written once and read once.
+
+    On the host it should stay in a core's own cache; on a GPU it should fill the card, since
+    every block is a launch.
+    """
+    return 2**18 if array_api_compat.is_numpy_namespace(xp) else 2**27
+
+
+def scratch_bytes(xp: Namespace) -> int:
+    """How many bytes an algorithm may take for itself where the caller names no budget."""
+    return 2**26 if array_api_compat.is_numpy_namespace(xp) else 2**30
+
+
 def row_blocks(n_rows: int, size: int) -> Iterator[slice]:
     """Slices that cover range(n_rows), each of at most `size` rows, none past the end."""
-    return (slice(start, min(start + size, n_rows)) for start in range(0, n_rows, max(1, size)))
+    size = max(1, size)
+    return (slice(start, min(start + size, n_rows)) for start in range(0, n_rows, size))
 
 
 def rows_within(n_bytes: int, bytes_per_row: int) -> int:

@@ -29,9 +29,12 @@ def namespace_of(*arrays: Array) -> Namespace:
     try:
         return array_api_compat.array_namespace(*arrays)
     except TypeError:
-        kinds = ", ".join(sorted({type(a).__module__.split(".")[0] for a in arrays}))
+        libraries = {type(a).__module__.split(".")[0] for a in arrays if is_array(a)}
+        if len(libraries) < 2:
+            others = sorted({type(a).__name__ for a in arrays if not is_array(a)})
+            raise TypeError(f"expected arrays, got {', '.join(others) or 'none'}") from None
         raise TypeError(
-            f"expected arrays of one library, got {kinds}; "
+            f"expected arrays of one library, got {', '.join(sorted(libraries))}; "
             "move one of them with xpcls.to_device(x, backend) or xpcls.to_host(x)"
         ) from None
 
@@ -64,7 +67,8 @@ def to_host(x: Any) -> np.ndarray[Any, Any]:
     if array_api_compat.is_cupy_array(x):
         host: np.ndarray[Any, Any] = x.get()
         return host
-    if array_api_compat.is_array_api_strict_namespace(_namespace_or_none(x)):
+    xp = _namespace_or_none(x)
+    if xp is not None and array_api_compat.is_array_api_strict_namespace(xp):
         strict = sys.modules["array_api_strict"]
         return np.asarray(array_api_compat.to_device(x, strict.Device("CPU_DEVICE")))
     return np.asarray(x)

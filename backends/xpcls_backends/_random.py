@@ -31,7 +31,7 @@ def host_generator(seed: Seed) -> np.random.Generator:
 
 
 def choice(
-    a: Array | int,
+    a: Any,
     size: int | tuple[int, ...] | None = None,
     replace: bool = True,
     p: Any = None,
@@ -40,17 +40,21 @@ def choice(
 ) -> Any:
     """Draw from `a`, or from 0 .. a-1 where `a` is an integer, as `numpy.random.choice` does.
 
-    The positions are drawn on the host, so every device draws the same ones. Where `a` is an
-    array, the draw is an array of its namespace and device, its rows chosen along the first axis;
-    where it is an integer, a NumPy array. `size=None` draws one entry, not an array of one.
+    a : an integer, an array of any namespace, or a list or tuple.
+    size : None draws one entry, which is no array of one; else a number or a shape.
+    p : the probability of each entry, summing to 1; None for the same one each.
+
+    The positions are drawn on the host, so every device draws the same ones. From an array come
+    rows along its first axis, in its namespace and on its device; else a NumPy array.
     """
-    n = a.shape[0] if is_array(a) else int(a)
+    array: Array = None if isinstance(a, int | np.integer) else a if is_array(a) else np.asarray(a)
+    n = a if array is None else array.shape[0]
     weights = None if p is None else to_host(p)
     drawn = host_generator(random_state).choice(n, size=size, replace=replace, p=weights)
-    if not is_array(a):
+    if array is None:
         return drawn
-    xp = namespace_of(a)
+    xp = namespace_of(array)
     if size is None:
-        return a[int(drawn), ...]
-    positions = xp.asarray(np.reshape(drawn, (-1,)), device=a.device)
-    return xp.reshape(xp.take(a, positions, axis=0), (*np.shape(drawn), *a.shape[1:]))
+        return array[int(drawn), ...]
+    positions = xp.asarray(np.reshape(drawn, (-1,)), device=array.device)
+    return xp.reshape(xp.take(array, positions, axis=0), (*np.shape(drawn), *array.shape[1:]))

@@ -10,18 +10,21 @@ from __future__ import annotations
 import ctypes
 import importlib
 import importlib.metadata
+import importlib.util
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from ._place import Array, Device, Namespace, to_host
+from ._place import Array, Device, Namespace, is_array, to_device, to_host
 
 NAMES = {"numpy": "numpy", "cpu": "numpy", "cupy": "cupy", "cuda": "cupy"}
 CUPY_WHEELS = ("cupy", "cupy-cuda11x", "cupy-cuda12x", "cupy-cuda13x")
 
 INSUFFICIENT_DRIVER, NO_DEVICE = 35, 100  # of CUDA's cudaError_t
+OLDEST_CUDA = 12000  # that a CuPy wheel of today is made for, as CUDA writes 12.0
 
 
 class BackendUnavailable(RuntimeError):
@@ -46,9 +49,9 @@ class Backend:
     def asarray(self, x: Any, dtype: Any = None) -> Array:
         """`x`, from any backend or a list, as an array here; a dtype may be given by name."""
         if isinstance(dtype, str):
+            if not is_array(x):  # a list of floats is float64, which not every device has
+                x = to_host(x).astype(dtype, copy=False)
             dtype = getattr(self.xp, dtype)
-        from ._place import to_device
-
         placed = to_device(x, self)
         return placed if dtype is None else self.xp.astype(placed, dtype, copy=False)
 
@@ -93,15 +96,16 @@ def _numpy() -> Backend:
 
 @cache  # only a success is remembered
 def _cupy() -> Backend:
-    check_wheels(installed_wheels(), driver_cuda())
+    wheels, driver = installed_wheels(), driver_cuda()
+    check_wheels(wheels, driver)
     try:
         cupy = importlib.import_module("cupy")
     except Exception as error:  # a broken installation can raise anything
         raise BackendUnavailable(
             f"CuPy is installed but cannot be imported: {_first_line(error)}",
-            f"Install it afresh: {_install_line(driver_cuda())}",
+            f"Install it afresh: {_replace_line(wheels, driver)}",
         ) from error
-    check_device(cupy, driver_cuda())
+    check_device(cupy, driver, wheels)
     device = cupy.cuda.Device()
     return Backend("cupy", importlib.import_module("array_api_compat.cupy"), device)
 
@@ -118,20 +122,28 @@ def installed_wheels() -> list[str]:
     return found
 
 
-def check_wheels(wheels: list[str], driver: int) -> None:
-    """Raise unless exactly one CuPy is installed, and one that this driver can run."""
-    if not wheels:
-        raise BackendUnavailable("CuPy is not installed", f"Install it: {_install_line(driver)}")
+def check_wheels(wheels: Sequence[str], driver: int) -> None:
+    """Raise unless one CuPy is installed; two overwrite each other's files."""
     if len(wheels) > 1:
         raise BackendUnavailable(
             f"several CuPy packages are installed ({', '.join(wheels)}), and they overwrite "
             "each other's files",
-            f"Remove them and install one: pip uninstall {' '.join(wheels)} && "
-            + _install_line(driver),
+            f"Remove them and install one: {_replace_line(wheels, driver)}",
         )
+    if wheels or "cupy" in sys.modules or importlib.util.find_spec("cupy") is not None:
+        return
+    if not driver:
+        raise BackendUnavailable(
+            "CuPy is not installed, and no NVIDIA driver was found",
+            "Use device 'cpu'; or, with the driver of a card, pip install 'xpcls[cuda13]' "
+            "(driver 580 or newer) or 'xpcls[cuda12]'",
+        )
+    if driver < OLDEST_CUDA:
+        raise BackendUnavailable("CuPy is not installed", _update_line(driver))
+    raise BackendUnavailable("CuPy is not installed", f"Install it: {_install_line(driver)}")
 
 
-def check_device(cupy: Any, driver: int) -> None:
+def check_device(cupy: Any, driver: int, wheels: Sequence[str] = ()) -> None:
     """Raise unless CuPy can allocate on a device and run a kernel there."""
     version = f"CuPy {cupy.__version__} is installed but"
     runtime = cupy.cuda.runtime
@@ -147,11 +159,15 @@ def check_device(cupy: Any, driver: int) -> None:
             raise BackendUnavailable(
                 f"{version} needs a newer driver than this one, which stops at "
                 f"CUDA {_dotted(driver)}",
-                f"Update the driver, or install the CuPy that fits it: {_install_line(driver)}",
+                _update_line(driver)
+                if driver < OLDEST_CUDA
+                else "Update the driver, or install the CuPy that fits it: "
+                + _replace_line(wheels, driver),
             ) from error
         if error.status != NO_DEVICE:
             raise BackendUnavailable(
-                f"{version} CUDA failed: {_first_line(error)}", "Use device 'cpu'"
+                f"{version} CUDA failed: {_first_line(error)}",
+                "See whether nvidia-smi shows the card, or use device 'cpu'",
             ) from error
         count = 0
     if not count:
@@ -166,7 +182,9 @@ def check_device(cupy: Any, driver: int) -> None:
     except Exception as error:  # missing libraries and missing kernel images raise many types
         raise BackendUnavailable(
             f"{version} no kernel runs on the GPU: {_first_line(error)}",
-            f"Install CUDA's libraries with it: {_install_line(driver)}",
+            "Free some of its memory (nvidia-smi shows who holds it), or use device 'cpu'"
+            if type(error).__name__ == "OutOfMemoryError"
+            else f"Install CUDA's libraries with it: {_complete_line(wheels, driver)}",
         ) from error
 
 
@@ -191,8 +209,31 @@ def driver_cuda() -> int:
 
 
 def _install_line(driver: int) -> str:
+    """What to type for the CuPy of this driver."""
     extra = "cuda12" if 0 < driver < 13000 else "cuda13"
     return f"pip install 'xpcls[{extra}]'"
+
+
+def _replace_line(wheels: Sequence[str], driver: int) -> str:
+    """The same where some CuPy is installed: pip would leave it, or put another one on top."""
+    remove = f"pip uninstall {' '.join(wheels)} && " if wheels else ""
+    return remove + _install_line(driver)
+
+
+def _complete_line(wheels: Sequence[str], driver: int) -> str:
+    """What to type for the libraries that the installed CuPy needs."""
+    if list(wheels) == ["cupy-cuda12x"]:
+        return _install_line(OLDEST_CUDA)  # a newer driver runs it too
+    if list(wheels) == ["cupy-cuda13x"]:
+        return _install_line(13000)
+    return _replace_line(wheels, driver)  # cupy, the source package, has no such extra
+
+
+def _update_line(driver: int) -> str:
+    return (
+        f"Update the driver: this one stops at CUDA {_dotted(driver)}, and CuPy needs "
+        f"{_dotted(OLDEST_CUDA)} or newer; or use device 'cpu'"
+    )
 
 
 def _dotted(version: int) -> str:

@@ -1,0 +1,13 @@
+"""Distances between the rows of two arrays: whole matrices, and the nearest rows alone.
+
+    pairwise(queries, points, metric)        every distance, (n_queries, n_points)
+    nearest(queries, points, k, metric)      the k nearest points of each query, exactly
+    two_loops, one_loop, no_loops            L2 as it is taught, three times
+"""
+
+from ._nearest import nearest
+from ._pairwise import pairwise
+from ._scan import METRICS
+from ._teaching import no_loops, one_loop, two_loops
+
+__all__ = ["METRICS", "nearest", "no_loops", "one_loop", "pairwise", "two_loops"]

@@ -1,0 +1,78 @@
+"""Progress of long work: algorithms tell how far they are, and who wants to know listens.
+
+    with xpcls.show_progress():
+        knn.predict(X_test)
+
+An algorithm calls `advance` once a block or an epoch. Without a listener that costs one look-up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+
+Listener = Callable[[str, int, int, dict[str, object]], None]
+
+_listener: ContextVar[Listener | None] = ContextVar("xpcls progress listener", default=None)
+
+
+def advance(task: str, done: int, total: int, **facts: object) -> None:
+    """Say that `done` of `total` parts of `task` are finished; `facts` are shown beside it.
+
+    The values in `facts` are Python numbers or text: an array would have to be read for showing.
+    """
+    listener = _listener.get()
+    if listener is not None:
+        listener(task, done, total, facts)
+
+
+@contextlib.contextmanager
+def listen(listener: Listener) -> Iterator[None]:
+    """Call `listener(task, done, total, facts)` at every step of the work inside the block."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+@contextlib.contextmanager
+def show_progress(delay: float = 1.0) -> Iterator[None]:
+    """Draw a bar on standard error for each task inside the block that runs over `delay` seconds.
+
+    Where standard error is no terminal, nothing is drawn.
+    """
+    import time
+
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} {task.fields[facts]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        shown = {}
+        started: dict[str, float] = {}
+
+        def draw(task: str, done: int, total: int, facts: dict[str, object]) -> None:
+            began = started.setdefault(task, time.monotonic())
+            if task not in shown and time.monotonic() - began >= delay:
+                shown[task] = bars.add_task(task, total=total, facts="")
+            if task in shown:
+                text = "  ".join(f"{name} {_short(value)}" for name, value in facts.items())
+                bars.update(shown[task], completed=done, total=total, facts=text)
+            if done >= total:
+                started.pop(task)
+                if task in shown:
+                    bars.remove_task(shown.pop(task))
+
+        with listen(draw):
+            yield
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
