@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ._place import Array, is_array, namespace_of, to_host
+from ._place import Array, is_array
 
 HostArray = np.ndarray[Any, Any]
 
@@ -72,16 +72,10 @@ def column_names(x: Any) -> HostArray | None:
     return None
 
 
-def label_codes(y: Any) -> tuple[Any, HostArray]:
-    """The distinct labels, sorted, and for each entry of `y` its position among them.
+def label_codes(y: HostArray) -> tuple[HostArray, HostArray]:
+    """The distinct labels, sorted, and for each entry of `y` (N,) its position among them, int64.
 
-    Returns (classes, codes): `codes` is int64 on the host; `classes` is an array like `y`
-    (a NumPy array for lists and text). Values are compared on the host, once.
+    Labels are few: they are compared on the host, whichever device the rows are on.
     """
-    host = to_host(y)
-    classes, codes = np.unique(host, return_inverse=True)
-    if is_array(y):
-        xp = namespace_of(y)
-        if not isinstance(y, np.ndarray):
-            classes = xp.asarray(classes, device=y.device)
+    classes, codes = np.unique(y, return_inverse=True)
     return classes, codes.astype(np.int64, copy=False)

@@ -6,8 +6,8 @@ only transfers in the project, so a search for their names finds every one.
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import array_api_compat
@@ -102,9 +102,12 @@ def to_scalar(x: Array) -> Any:
     return host.item()
 
 
-def bytes_of(arrays: Sequence[Array]) -> int:
-    """Bytes that the elements of `arrays` take."""
-    return sum(to_itemsize(a) * a.size for a in arrays)
+def ignore_overflow() -> contextlib.AbstractContextManager[Any]:
+    """No warning from NumPy for overflow and NaN in the block: for code that checks its results.
+
+    CuPy never warns.
+    """
+    return np.errstate(over="ignore", invalid="ignore")
 
 
 def to_itemsize(x: Array) -> int:

@@ -1,8 +1,8 @@
 """Distances between the rows of two arrays: whole matrices, and the nearest rows alone.
 
-    pairwise(queries, points, metric)        every distance, (n_queries, n_points)
-    nearest(queries, points, k, metric)      the k nearest points of each query, exactly
-    two_loops, one_loop, no_loops            L2 as it is taught, three times
+pairwise(queries, points, metric)        every distance, (n_queries, n_points)
+nearest(queries, points, k, metric)      the k nearest points of each query, exactly
+two_loops, one_loop, no_loops            L2 as it is taught, three times
 """
 
 from ._nearest import nearest

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xpcls.progress import advance
 from xpcls_backends import (
     Array,
     device_of,
@@ -26,7 +27,6 @@ from xpcls_backends import (
     sort_rows_by,
 )
 
-from ..progress import advance
 from ._scan import (
     Scan,
     direct_keys,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from xpcls.progress import advance
 from xpcls_backends import (
     Array,
     device_of,
@@ -13,7 +14,6 @@ from xpcls_backends import (
     scratch_bytes,
 )
 
-from ..progress import advance
 from ._scan import (
     Scan,
     direct_keys,
@@ -63,7 +63,6 @@ def pairwise(queries: Array, points: Array, metric: str = "l2") -> Array:
 
 def _tile(scan: Scan, queries: Array, points: Array, others: Array) -> Array:
     """Keys of a tile; `others` are the points as `scan_rows` gives them."""
-    xp = namespace_of(queries)
     rows = scan_rows(scan, queries)
     own_size, own_mass = size_and_mass(scan, rows)
     size, mass = size_and_mass(scan, others)

@@ -179,7 +179,9 @@ def distances_of(scan: Scan, keys: Array) -> Array:
 def _check_shapes(queries: Array, points: Array) -> None:
     for x, name in ((queries, "queries"), (points, "points")):
         if x.ndim != 2 or x.shape[1] == 0:
-            raise ValueError(f"{name} has shape {x.shape}, expected rows (n, D) with D of 1 or more")
+            raise ValueError(
+                f"{name} has shape {x.shape}, expected rows (n, D) with D of 1 or more"
+            )
     if queries.shape[1] != points.shape[1]:
         raise ValueError(
             f"queries has {queries.shape[1]} features and points has {points.shape[1]}; "

@@ -1,0 +1,138 @@
+"""What all classifiers share: parameters as in scikit-learn, input checks, predictions, score."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from typing import Any, Self
+
+from xpcls_backends import Array, column_names, namespace_of, to_host
+
+from ._sklearn import SklearnClassifier, not_fitted
+from .validation import check_rows, check_same_length, check_same_place
+
+
+class Classifier(SklearnClassifier):
+    """Base of every classifier.
+
+    A subclass sets its parameters in `__init__` and nothing else, learns in `fit`, sets
+    `classes_`, `n_features_in_` and what it learnt only once all of it is known, and has
+    `_class_positions(X)`, the position in `classes_` of each row's class.
+    """
+
+    classes_: Array
+    n_features_in_: int
+    feature_names_in_: Any
+
+    @classmethod
+    def _parameter_names(cls) -> list[str]:
+        signature = inspect.signature(cls.__init__)
+        return sorted(name for name in signature.parameters if name != "self")
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The hyper-parameters, by name: what is set, not what is learnt."""
+        return {name: getattr(self, name) for name in self._parameter_names()}
+
+    def set_params(self, **params: Any) -> Self:
+        """Set hyper-parameters by name; they are checked when `fit` is called."""
+        names = self._parameter_names()
+        for name, value in params.items():
+            if name not in names:
+                raise ValueError(
+                    f"Invalid parameter {name!r} for estimator {type(self).__name__}; "
+                    f"valid parameters are: {', '.join(names)}"
+                )
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        defaults = inspect.signature(type(self).__init__).parameters
+        shown = [
+            f"{name}={value!r}"
+            for name, value in self.get_params().items()
+            if repr(value) != repr(defaults[name].default)
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def predict(self, X: Any) -> Array:
+        """The class of each row of `X`: (N,), the dtype of the labels given to `fit`.
+
+        An array like X; a NumPy array where the labels are text.
+        """
+        positions = self._class_positions(X)
+        if namespace_of(self.classes_) is not namespace_of(positions):
+            positions = to_host(positions)  # text lives on the host
+        return namespace_of(positions).take(self.classes_, positions, axis=0)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """The share of rows whose class is predicted right, weighted if weights are given."""
+        right = to_host(self.predict(X)) == to_host(y)
+        check_same_length(right.shape[0], to_host(y).shape[0], "y")
+        if sample_weight is None:
+            return float(right.mean())
+        weight = to_host(sample_weight)
+        check_same_length(right.shape[0], weight.shape[0], "sample_weight")
+        return float((right * weight).sum() / weight.sum())
+
+    def _class_positions(self, X: Any) -> Array:
+        raise NotImplementedError
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "classes_"):
+            raise not_fitted(type(self).__name__)
+
+    def _check_query(self, X: Any, fitted: Array) -> Array:
+        """`X` as rows of the width, and in the place, of what was learnt."""
+        self._check_fitted()
+        self._check_names(X)
+        rows = check_rows(X, type(self).__name__)
+        if rows.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"X has {rows.shape[1]} features, but {type(self).__name__} is expecting "
+                f"{self.n_features_in_} features as input"
+            )
+        check_same_place(rows, fitted, "X", "the data of fit")
+        return rows
+
+    def _learn_columns(self, X: Any, rows: Array) -> None:
+        """Remember the width and, of a data frame, the names of the columns."""
+        self.n_features_in_ = rows.shape[1]
+        names = column_names(X)
+        if names is not None:
+            self.feature_names_in_ = names
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+
+    def _check_names(self, X: Any) -> None:
+        """Raise where the columns of a data frame are not those of `fit`, in their order."""
+        given, seen = column_names(X), getattr(self, "feature_names_in_", None)
+        if given is None and seen is None:
+            return
+        owner = type(self).__name__
+        if seen is None:
+            warnings.warn(
+                f"X has feature names, but {owner} was fitted without feature names", stacklevel=4
+            )
+        elif given is None:
+            warnings.warn(
+                f"X does not have valid feature names, but {owner} was fitted with feature names",
+                stacklevel=4,
+            )
+        elif given.tolist() != seen.tolist():
+            raise ValueError(_difference_of_names(given.tolist(), seen.tolist()))
+
+
+def _difference_of_names(given: list[str], seen: list[str]) -> str:
+    sentence = "The feature names should match those that were passed during fit.\n"
+    unseen, missing = sorted(set(given) - set(seen)), sorted(set(seen) - set(given))
+    if unseen:
+        sentence += "Feature names unseen at fit time:\n" + _listed(unseen)
+    if missing:
+        sentence += "Feature names seen at fit time, yet now missing:\n" + _listed(missing)
+    if not unseen and not missing:
+        sentence += "Feature names must be in the same order as they were in fit.\n"
+    return sentence
+
+
+def _listed(names: list[str]) -> str:
+    return "".join(f"- {name}\n" for name in names[:5]) + ("- ...\n" if len(names) > 5 else "")

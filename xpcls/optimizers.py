@@ -1,0 +1,333 @@
+"""Optimisers as pure updates, and learning-rate schedules.
+
+An optimiser moves a tuple of arrays downhill:
+
+    state = optimizer.start(parameters)
+    parameters, state, value = optimizer.step(objective, parameters, state, rate, generator)
+
+`objective(parameters, with_gradient)` gives the loss, and a tuple of gradients or None, on the
+mini-batch of the step. Nothing is changed in place, so an interrupted run keeps its last finished
+step. `value`, the loss, is an array on the device: no step reads it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from xpcls_backends import (
+    Array,
+    HostGenerator,
+    device_of,
+    like,
+    namespace_of,
+    row_blocks,
+    to_scalar,
+)
+
+Parameters = tuple[Array, ...]
+Objective = Callable[[Parameters, bool], tuple[Array, Parameters | None]]
+
+
+class Optimizer(Protocol):
+    """What the training loop needs of an optimiser."""
+
+    whole_batch: ClassVar[bool]  # one step an epoch, on all rows
+    uses_gradient: ClassVar[bool]
+
+    def start(self, parameters: Parameters) -> Any: ...
+
+    def step(
+        self,
+        objective: Objective,
+        parameters: Parameters,
+        state: Any,
+        rate: float,
+        generator: HostGenerator,
+    ) -> tuple[Parameters, Any, Array]: ...
+
+
+class _GradientOptimizer:
+    """A step along a direction that `direction` makes of the gradients."""
+
+    whole_batch: ClassVar[bool] = False
+    uses_gradient: ClassVar[bool] = True
+
+    def start(self, parameters: Parameters) -> Any:
+        return ()
+
+    def direction(self, gradients: Parameters, state: Any) -> tuple[Parameters, Any]:
+        """What to subtract, for a learning rate of 1, and the next state."""
+        return gradients, state
+
+    def step(
+        self,
+        objective: Objective,
+        parameters: Parameters,
+        state: Any,
+        rate: float,
+        generator: HostGenerator,
+    ) -> tuple[Parameters, Any, Array]:
+        value, gradients = objective(parameters, True)
+        assert gradients is not None
+        directions, state = self.direction(gradients, state)
+        moved = tuple(p - rate * d for p, d in zip(parameters, directions, strict=True))
+        return moved, state, value
+
+
+@dataclass(frozen=True)
+class SGD(_GradientOptimizer):
+    """Stochastic gradient descent: w <- w - rate * g, g the gradient on a mini-batch."""
+
+
+@dataclass(frozen=True)
+class GradientDescent(_GradientOptimizer):
+    """The same step with the gradient on all rows, one step an epoch."""
+
+    whole_batch: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class Momentum(_GradientOptimizer):
+    """v <- decay * v + g;  w <- w - rate * v. Polyak's heavy ball, 1964."""
+
+    decay: float = 0.9
+
+    def start(self, parameters: Parameters) -> Parameters:
+        return _zeros(parameters)
+
+    def direction(self, gradients: Parameters, state: Parameters) -> tuple[Parameters, Parameters]:
+        velocity = _decayed_sum(self.decay, state, gradients)
+        return velocity, velocity
+
+
+@dataclass(frozen=True)
+class Nesterov(_GradientOptimizer):
+    """v <- decay * v + g;  w <- w - rate * (g + decay * v): the gradient looked up ahead.
+
+    Nesterov, 1983, in the form of Bengio, Boulanger-Lewandowski and Pascanu, 2013, which needs
+    the gradient at the present point alone.
+    """
+
+    decay: float = 0.9
+
+    def start(self, parameters: Parameters) -> Parameters:
+        return _zeros(parameters)
+
+    def direction(self, gradients: Parameters, state: Parameters) -> tuple[Parameters, Parameters]:
+        velocity = _decayed_sum(self.decay, state, gradients)
+        return _decayed_sum(self.decay, velocity, gradients), velocity
+
+
+@dataclass(frozen=True)
+class Adam(_GradientOptimizer):
+    """w <- w - rate * m / (sqrt(v) + epsilon); m and v are running means of g and g^2.
+
+    Both means are freed of their start at 0. Kingma and Ba, Adam: A Method for Stochastic
+    Optimization, 2015.
+    """
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+    def start(self, parameters: Parameters) -> tuple[int, Parameters, Parameters]:
+        return 0, _zeros(parameters), _zeros(parameters)
+
+    def direction(
+        self, gradients: Parameters, state: tuple[int, Parameters, Parameters]
+    ) -> tuple[Parameters, tuple[int, Parameters, Parameters]]:
+        t, mean, square = state
+        xp = namespace_of(*gradients)
+        t += 1
+        mean = _weighted(self.beta1, mean, gradients)
+        square = _weighted(self.beta2, square, tuple(g * g for g in gradients))
+        fair_mean, fair_square = 1.0 - self.beta1**t, 1.0 - self.beta2**t
+        direction = tuple(
+            (m / fair_mean) / (xp.sqrt(s / fair_square) + self.epsilon)
+            for m, s in zip(mean, square, strict=True)
+        )
+        return direction, (t, mean, square)
+
+
+class _SearchOptimizer:
+    """A guess without a gradient, kept where the loss on all rows falls; the loss never rises."""
+
+    whole_batch: ClassVar[bool] = True
+    uses_gradient: ClassVar[bool] = False
+
+    def start(self, parameters: Parameters) -> Array | None:
+        return None  # the loss of what is kept, once it is known
+
+    def guess(self, parameters: Parameters, noise: Parameters) -> Parameters:
+        raise NotImplementedError
+
+    def step(
+        self,
+        objective: Objective,
+        parameters: Parameters,
+        state: Array | None,
+        rate: float,
+        generator: HostGenerator,
+    ) -> tuple[Parameters, Array, Array]:
+        xp = namespace_of(*parameters)
+        best = objective(parameters, False)[0] if state is None else state
+        noise = tuple(rate * _normal(p, generator) for p in parameters)
+        guess = self.guess(parameters, noise)
+        value, _ = objective(guess, False)
+        better = value < best
+        kept = tuple(xp.where(better, g, p) for g, p in zip(guess, parameters, strict=True))
+        best = xp.where(better, value, best)
+        return kept, best, best
+
+
+@dataclass(frozen=True)
+class RandomSearch(_SearchOptimizer):
+    """Fresh normal weights of scale `rate` at every step; the lecture's first, very bad idea."""
+
+    def guess(self, parameters: Parameters, noise: Parameters) -> Parameters:
+        return noise
+
+
+@dataclass(frozen=True)
+class RandomLocalSearch(_SearchOptimizer):
+    """A normal step of scale `rate` from the best weights so far; the lecture's second idea."""
+
+    def guess(self, parameters: Parameters, noise: Parameters) -> Parameters:
+        return tuple(p + n for p, n in zip(parameters, noise, strict=True))
+
+
+OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
+    "random_search": RandomSearch,
+    "random_local_search": RandomLocalSearch,
+    "gd": GradientDescent,
+    "sgd": SGD,
+    "momentum": Momentum,
+    "nesterov": Nesterov,
+    "adam": Adam,
+}
+
+
+def make_optimizer(optimizer: str | Optimizer) -> Optimizer:
+    """The optimiser of that name, or `optimizer` itself where it is one."""
+    if isinstance(optimizer, str) and optimizer in OPTIMIZERS:
+        return OPTIMIZERS[optimizer]()
+    if isinstance(optimizer, str) or not hasattr(optimizer, "step"):
+        names = ", ".join(map(repr, OPTIMIZERS))
+        raise ValueError(f"optimizer is {optimizer!r}, expected one of {names}, or an optimizer")
+    return optimizer
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The learning rate as it was given, all along."""
+
+    def __call__(self, epoch: int, epochs: int) -> float:
+        return 1.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """Multiplied by `factor` after every `every` epochs."""
+
+    every: int = 10
+    factor: float = 0.5
+
+    def __call__(self, epoch: int, epochs: int) -> float:
+        return self.factor ** (epoch // self.every)
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """Multiplied by `factor` after every epoch."""
+
+    factor: float = 0.95
+
+    def __call__(self, epoch: int, epochs: int) -> float:
+        return self.factor**epoch
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """From 1 at the first epoch along half a cosine to `floor` at the end of the last.
+
+    Loshchilov and Hutter, SGDR, 2017, without restarts.
+    """
+
+    floor: float = 0.0
+
+    def __call__(self, epoch: int, epochs: int) -> float:
+        half_wave = 0.5 * (1.0 + math.cos(math.pi * epoch / epochs))
+        return self.floor + (1.0 - self.floor) * half_wave
+
+
+Schedule = Callable[[int, int], float]  # (epoch from 0, epochs) -> factor of the learning rate
+SCHEDULES: dict[str, Callable[[], Schedule]] = {
+    "constant": Constant,
+    "step": Step,
+    "exponential": Exponential,
+    "cosine": Cosine,
+}
+
+
+def make_schedule(schedule: str | Schedule) -> Schedule:
+    """The schedule of that name, or `schedule` itself where it can be called."""
+    if isinstance(schedule, str) and schedule in SCHEDULES:
+        return SCHEDULES[schedule]()
+    if not callable(schedule):
+        names = ", ".join(map(repr, SCHEDULES))
+        raise ValueError(f"schedule is {schedule!r}, expected one of {names}, or a function")
+    return schedule
+
+
+def automatic_learning_rate(
+    X: Array, optimizer: Optimizer, curvature: float, sample_weight: Array | None = None
+) -> float:
+    """A learning rate that fits the scale of the rows.
+
+    `curvature` : an upper bound of the second derivative of the loss along the scores. Along the
+    weights it is then at most curvature * r^2, with r^2 = 1 + mean |x|^2, the 1 for the bias, and
+    steps up to 2 / (curvature * r^2) are stable. That is the rate for steps along the gradient;
+    (1 - decay) of it with momentum, which adds up steps; 0.1 / r for Adam and the searches, whose
+    steps do not shrink with the gradient. Scaling all features by c scales the weights by 1 / c
+    and changes no prediction, but for the bias.
+    """
+    xp, device = namespace_of(X), device_of(X)
+    total = xp.asarray(0.0, dtype=float_dtype(X), device=device)
+    for rows in row_blocks(X.shape[0], 1024):
+        block = xp.astype(X[rows, :], total.dtype, copy=False)
+        squares = xp.vecdot(block, block)
+        total = total + xp.sum(squares if sample_weight is None else squares * sample_weight[rows])
+    share = X.shape[0] if sample_weight is None else to_scalar(xp.sum(sample_weight))
+    r_squared = 1.0 + float(to_scalar(total)) / float(share)
+    if isinstance(optimizer, Momentum | Nesterov):
+        return 2.0 * (1.0 - optimizer.decay) / (curvature * r_squared)
+    if optimizer.uses_gradient and not isinstance(optimizer, Adam):
+        return 2.0 / (curvature * r_squared)
+    return 0.1 / math.sqrt(r_squared)
+
+
+def float_dtype(X: Array) -> Any:
+    """float64 for float64, else float32: what weights learnt from X are made of."""
+    xp = namespace_of(X)
+    return X.dtype if xp.isdtype(X.dtype, "real floating") else xp.float32
+
+
+def _zeros(parameters: Parameters) -> Parameters:
+    return tuple(namespace_of(p).zeros_like(p) for p in parameters)
+
+
+def _decayed_sum(decay: float, old: Parameters, new: Parameters) -> Parameters:
+    return tuple(decay * o + n for o, n in zip(old, new, strict=True))
+
+
+def _weighted(beta: float, old: Parameters, new: Parameters) -> Parameters:
+    return tuple(beta * o + (1.0 - beta) * n for o, n in zip(old, new, strict=True))
+
+
+def _normal(parameter: Array, generator: HostGenerator) -> Array:
+    """Standard normal numbers of the parameter's shape, drawn on the host."""
+    drawn = like(generator.standard_normal(parameter.shape, dtype="float32"), parameter)
+    return namespace_of(parameter).astype(drawn, parameter.dtype, copy=False)

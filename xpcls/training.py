@@ -1,0 +1,270 @@
+"""The one training loop: mini-batches, schedule, history, early stopping, interruption.
+
+A model is anything with two functions of its parameters, a tuple of arrays:
+
+    scores(parameters, X) -> (N, C)
+    objective(parameters, X, y, sample_weight, with_gradient) -> (loss, gradients or None)
+
+The order of rows is drawn on the host, so that one seed gives the same mini-batches on every
+device. Losses stay on the device and are read in one piece, every so often.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from xpcls_backends import (
+    Array,
+    HostGenerator,
+    ignore_overflow,
+    like,
+    namespace_of,
+    row_blocks,
+    to_host,
+    to_scalar,
+)
+
+from .optimizers import Optimizer, Parameters, Schedule
+from .progress import advance
+
+History = dict[str, list[float]]
+
+HISTORY = ("loss", "train_accuracy", "validation_accuracy", "learning_rate", "seconds")
+READ_EVERY = 100  # steps between two looks at the losses
+ACCURACY_ROWS = 5000  # training accuracy is measured on at most so many rows
+
+
+class DivergenceError(ArithmeticError):
+    """The loss stopped being finite; says at which step and learning rate."""
+
+
+class Model(Protocol):
+    """What can be trained."""
+
+    def scores(self, parameters: Parameters, X: Array) -> Array: ...
+
+    def objective(
+        self,
+        parameters: Parameters,
+        X: Array,
+        y: Array,
+        sample_weight: Array | None,
+        with_gradient: bool,
+    ) -> tuple[Array, Parameters | None]: ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train. `patience`: epochs without a better validation accuracy before stopping."""
+
+    optimizer: Optimizer
+    schedule: Schedule
+    learning_rate: float
+    epochs: int
+    batch_size: int = 256
+    replace: bool = False
+    patience: int | None = None
+
+
+@dataclass
+class Run:
+    """Where a training run stands; handed back to `train`, it goes on."""
+
+    parameters: Parameters
+    state: Any
+    history: History = field(default_factory=lambda: {name: [] for name in HISTORY})
+    step: int = 0
+    interrupted: bool = False
+
+
+def start_run(parameters: Parameters, settings: Settings) -> Run:
+    """A run that has not taken a step."""
+    return Run(parameters, settings.optimizer.start(parameters))
+
+
+def train(
+    model: Model,
+    run: Run,
+    X: Array,
+    y: Array,
+    settings: Settings,
+    generator: HostGenerator,
+    *,
+    sample_weight: Array | None = None,
+    validation: tuple[Array, Array] | None = None,
+    after_step: Callable[[Parameters, float], Parameters] | None = None,
+) -> Run:
+    """Train for `settings.epochs` epochs and return where the run stands.
+
+    X : (N, ...) rows; y : (N,) classes, int64; sample_weight : (N,) or None.
+    validation : (X, y) whose accuracy is recorded after each epoch, and by which `patience` stops;
+        the best parameters by it are then kept.
+    after_step(parameters, rate) : a projection or proximal step after each gradient step.
+
+    history: one entry an epoch: the mean loss over its steps, accuracy on the training rows (the
+    first 5,000) and on the validation rows, the learning rate, and seconds since the start.
+
+    Ctrl-C ends the run with what the last finished step left, `interrupted` set.
+    Raises DivergenceError, naming step and learning rate, where a loss is not finite.
+    """
+    began = time.perf_counter()
+    best = _Best(run.parameters)
+    try:
+        for epoch in range(settings.epochs):
+            rate = settings.learning_rate * settings.schedule(epoch, settings.epochs)
+            loss = _epoch(model, run, (X, y, sample_weight), settings, rate, generator, after_step)
+            accuracies = {
+                "train_accuracy": accuracy(model, run.parameters, X, y, ACCURACY_ROWS),
+            }
+            if validation is not None:
+                accuracies["validation_accuracy"] = accuracy(model, run.parameters, *validation)
+            record = {"loss": loss, **accuracies, "learning_rate": rate}
+            record["seconds"] = time.perf_counter() - began
+            for name, value in record.items():
+                run.history[name].append(value)
+            advance("training", epoch + 1, settings.epochs, loss=loss, **accuracies)
+            if settings.patience is not None and validation is not None:
+                best.see(run.parameters, accuracies["validation_accuracy"])
+                if best.epochs_since > settings.patience:
+                    break
+    except KeyboardInterrupt:
+        run.interrupted = True
+    if best.accuracy is not None:
+        run.parameters = best.parameters
+    return run
+
+
+def _epoch(
+    model: Model,
+    run: Run,
+    data: tuple[Array, Array, Array | None],
+    settings: Settings,
+    rate: float,
+    generator: HostGenerator,
+    after_step: Callable[[Parameters, float], Parameters] | None,
+) -> float:
+    """One pass over the rows; the mean loss of its steps."""
+    X, y, sample_weight = data
+    xp = namespace_of(X)
+    optimizer = settings.optimizer
+    total, values = 0.0, []
+    first = run.step
+    for rows in _batches(X, settings, generator):
+        batch_weight = None
+        if rows is None:
+            batch, classes, batch_weight = X, y, sample_weight
+        else:
+            batch, classes = xp.take(X, rows, axis=0), xp.take(y, rows, axis=0)
+            if sample_weight is not None:
+                batch_weight = xp.take(sample_weight, rows, axis=0)
+        objective = _Objective(model, batch, classes, batch_weight)
+        with ignore_overflow():  # a loss that is not finite is caught below, by name
+            parameters, state, value = optimizer.step(
+                objective, run.parameters, run.state, rate, generator
+            )
+            if after_step is not None and optimizer.uses_gradient:
+                parameters = after_step(parameters, rate)
+        run.parameters, run.state, run.step = parameters, state, run.step + 1
+        values.append(value)
+        if len(values) == READ_EVERY:
+            total += _read_losses(values, run.step, rate)
+            values = []
+    if values:
+        total += _read_losses(values, run.step, rate)
+    return total / (run.step - first)
+
+
+@dataclass(frozen=True)
+class _Objective:
+    """The model's loss on one mini-batch, as a function of the parameters alone."""
+
+    model: Model
+    X: Array
+    y: Array
+    sample_weight: Array | None
+
+    def __call__(
+        self, parameters: Parameters, with_gradient: bool
+    ) -> tuple[Array, Parameters | None]:
+        return self.model.objective(parameters, self.X, self.y, self.sample_weight, with_gradient)
+
+
+def _batches(X: Array, settings: Settings, generator: HostGenerator) -> Iterator[Array | None]:
+    """Rows of each mini-batch of an epoch, on the device of X; None for all rows as they are.
+
+    Without replacement every row stands in exactly one batch; with it as many rows are drawn.
+    The last batch is short where batch_size does not divide the number of rows.
+    """
+    n = X.shape[0]
+    if settings.optimizer.whole_batch:
+        yield None
+        return
+    drawn = generator.integers(0, n, n) if settings.replace else generator.permutation(n)
+    order = like(drawn, X)
+    for rows in row_blocks(n, settings.batch_size):
+        yield order[rows]
+
+
+def _read_losses(values: list[Array], step: int, rate: float) -> float:
+    """The sum of losses, the last of them that of `step`. One transfer, and one check."""
+    losses = to_host(namespace_of(values[0]).stack(values)).tolist()
+    for i, loss in enumerate(losses):
+        if not math.isfinite(loss):
+            raise DivergenceError(
+                f"the loss is {loss} at step {step - len(losses) + i + 1} with a learning rate of "
+                f"{rate:g}; try a smaller learning_rate, or features scaled to about 1"
+            )
+    return math.fsum(losses)
+
+
+def hold_out(rows: Array, fraction: float, generator: HostGenerator) -> tuple[Array, Array]:
+    """Random positions of a share of the rows, and of the rest; at least one row in each."""
+    n = rows.shape[0]
+    count = min(n - 1, max(1, round(fraction * n)))
+    order = like(generator.permutation(n), rows)
+    return order[:count], order[count:]
+
+
+def take_rows(positions: Array, *arrays: Array | None) -> Any:
+    """Those rows of each array; None stays None."""
+    xp = namespace_of(positions)
+    return tuple(None if a is None else xp.take(a, positions, axis=0) for a in arrays)
+
+
+def accuracy(
+    model: Model, parameters: Parameters, X: Array, y: Array, at_most: int | None = None
+) -> float:
+    """The share of rows whose highest score is that of their class; of the first `at_most` rows."""
+    xp = namespace_of(X)
+    n: int = X.shape[0] if at_most is None else min(at_most, X.shape[0])
+    right = [
+        xp.sum(xp.astype(predicted(model, parameters, X[rows, ...]) == y[rows], xp.int64))
+        for rows in row_blocks(n, 1024)
+    ]
+    correct = int(to_scalar(xp.sum(xp.stack(right))))
+    return correct / n
+
+
+def predicted(model: Model, parameters: Parameters, X: Array) -> Array:
+    """The class with the highest score, the first where several are highest: (N,) int64."""
+    scores = model.scores(parameters, X)
+    return namespace_of(scores).argmax(scores, axis=1)
+
+
+@dataclass
+class _Best:
+    """The parameters with the best validation accuracy, and how long ago they were seen."""
+
+    parameters: Parameters
+    accuracy: float | None = None
+    epochs_since: int = 0
+
+    def see(self, parameters: Parameters, accuracy: float) -> None:
+        if self.accuracy is None or accuracy > self.accuracy:
+            self.parameters, self.accuracy, self.epochs_since = parameters, accuracy, 0
+        else:
+            self.epochs_since += 1

@@ -1,0 +1,275 @@
+"""What enters an estimator is checked here, once: arrays, labels, weights, hyper-parameters.
+
+Every error names the argument, what it is, and what to do. Some sentences repeat scikit-learn's,
+since its own checks and its users look for them.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+from xpcls_backends import (
+    Array,
+    as_array,
+    device_of,
+    flatnonzero,
+    is_array,
+    label_codes,
+    like,
+    namespace_of,
+    row_blocks,
+    to_host,
+    to_scalar,
+)
+
+from ._sklearn import data_conversion_warning
+
+
+def check_rows(X: Any, owner: str, name: str = "X") -> Array:
+    """`X` as rows (N, D): an array of any backend, a list, a data frame, or images (N, H, W, C).
+
+    Raises TypeError or ValueError for other shapes, no rows, no features, complex or sparse data,
+    objects that are no numbers, NaN and infinity. Reads one number on the host.
+    """
+    X = as_array(X, name)
+    xp = namespace_of(X)
+    if xp.isdtype(X.dtype, "complex floating"):
+        raise ValueError(f"{name} has dtype {X.dtype}: Complex data not supported by {owner}")
+    if X.ndim == 4:
+        X = xp.reshape(X, (X.shape[0], X.shape[1] * X.shape[2] * X.shape[3]))
+    if X.ndim != 2:
+        wanted = "expected rows (N, D) or images (N, H, W, C)"
+        if X.ndim < 2:
+            kind = "scalar" if X.ndim == 0 else "1D"
+            raise ValueError(
+                f"Expected 2D array, got {kind} array instead: {name} has shape {X.shape}, "
+                f"{wanted}. Reshape your data with {name}.reshape(1, -1) if it is one row, or "
+                f"{name}.reshape(-1, 1) if it is one feature"
+            )
+        raise ValueError(
+            f"Found array with dim {X.ndim}: {name} has shape {X.shape}, {wanted}. Use "
+            f"{name}[..., None] if these are grey images, or {name}[None] if it is one image"
+        )
+    n, features = X.shape
+    if n == 0 or features == 0:
+        empty = "sample" if n == 0 else "feature"
+        raise ValueError(
+            f"Found array with 0 {empty}(s) (shape={X.shape}) while a minimum of 1 is required "
+            f"by {owner}: {name} is empty"
+        )
+    _check_finite(X, name)
+    return X
+
+
+def _check_finite(X: Array, name: str) -> None:
+    xp = namespace_of(X)
+    if not xp.isdtype(X.dtype, "real floating"):
+        return
+    # A finite sum proves every entry finite, at one pass and no temporary.
+    if math.isfinite(to_scalar(xp.sum(xp.sum(X, axis=1)) * 0.0)):
+        return
+    for rows in row_blocks(X.shape[0], 1024):
+        wrong = flatnonzero(~xp.isfinite(X[rows, :]))
+        if wrong.shape[0]:
+            row, column = divmod(int(to_scalar(wrong[0])), X.shape[1])
+            found = to_scalar(X[rows.start + row, column])
+            what = "NaN" if math.isnan(found) else "infinity"
+            raise ValueError(
+                f"Input {name} contains {what}. The first is at row {rows.start + row}, column "
+                f"{column}; remove such rows, or replace the values"
+            )
+
+
+def check_labels(y: Any, X: Array, owner: str, weight: Array | None = None) -> tuple[Any, Any]:
+    """`y` as (classes, codes): the distinct labels, sorted, and each row's position among them.
+
+    Both are like X, codes int64; classes are NumPy's where they are text. Rows whose weight is 0
+    are left out of both. Raises for a missing y, a shape that is not (N,), another length
+    than X, another device than X's, NaN, fractions, and a single class.
+    """
+    if y is None:
+        raise ValueError(
+            f"This {owner} estimator requires y to be passed, but the target y is None"
+        )
+    host = _check_label_values(y, X, owner)
+    if weight is not None:
+        host = host[to_host(weight) > 0]
+    classes, codes = label_codes(host)
+    if classes.shape[0] < 2:
+        raise ValueError(
+            f"y has only one class, {classes.tolist()[0]!r}, but {owner} needs samples of at "
+            "least 2 classes in the data"
+        )
+    return _place_classes(classes, X), like(codes, X)
+
+
+def check_classes(classes: Any, X: Array) -> Any:
+    """`classes`, all labels that will ever come, sorted and placed like X; at least two."""
+    if classes is None:
+        raise ValueError("classes is None, but the first call of partial_fit needs all labels")
+    distinct, _ = label_codes(_small_to_host(classes, X, "classes"))
+    if distinct.shape[0] < 2:
+        raise ValueError(f"classes is {classes!r}, expected at least two labels")
+    return _place_classes(distinct, X)
+
+
+def check_codes(y: Any, classes: Any, X: Array) -> Array:
+    """The position of each label of `y` among `classes`: (N,) int64, like X."""
+    labels = _check_label_values(y, X, "partial_fit").tolist()
+    positions = {label: i for i, label in enumerate(to_host(classes).tolist())}
+    for label in labels:
+        if label not in positions:
+            raise ValueError(f"y holds {label!r}, which is not among the classes")
+    xp, device = namespace_of(X), device_of(X)
+    return xp.asarray([positions[label] for label in labels], dtype=xp.int64, device=device)
+
+
+def _place_classes(classes: Any, X: Array) -> Any:
+    """Classes that are numbers live where X does; text lives on the host."""
+    return classes if classes.dtype.kind in "OUS" else like(classes, X)
+
+
+def _check_label_values(y: Any, X: Array, owner: str) -> Any:
+    """`y` on the host, (N,), one label a row of X."""
+    host = _small_to_host(y, X, "y")
+    if host.ndim == 2 and host.shape[1] == 1:
+        warnings.warn(
+            "A column-vector y was passed when a 1d array was expected. Please change the shape "
+            "of y to (n_samples,), for example using ravel()",
+            data_conversion_warning(),
+            stacklevel=4,
+        )
+        host = host[:, 0]
+    if host.ndim != 1:
+        raise ValueError(f"y should be a 1d array, got an array of shape {host.shape} instead")
+    check_same_length(X.shape[0], host.shape[0], "y")
+    kind = host.dtype.kind
+    if kind == "c":
+        raise ValueError(f"y has dtype {host.dtype}: Complex data not supported by {owner}")
+    if kind == "f":
+        _check_float_labels(host, "y")
+    if kind == "O" and any(label is None or label != label for label in host.tolist()):
+        raise ValueError("Input y contains NaN: a label is missing; remove those rows")
+    return host
+
+
+def _small_to_host(x: Any, X: Array, name: str) -> Any:
+    """Labels or weights on the host, to be checked there; an array must live where X does."""
+    if hasattr(x, "to_numpy"):
+        x = x.to_numpy()
+    if is_array(x) and not (hasattr(x.dtype, "kind") and x.dtype.kind in "OUS"):
+        check_same_place(x, X, name)
+    return to_host(x)
+
+
+def _check_float_labels(host: Any, name: str) -> None:
+    values = host.tolist()
+    for value in values:
+        if math.isnan(value) or math.isinf(value):
+            what = "NaN" if math.isnan(value) else "infinity"
+            raise ValueError(f"Input {name} contains {what}; remove those rows")
+    fraction = next((value for value in values if not value.is_integer()), None)
+    if fraction is not None:
+        raise ValueError(
+            f"Unknown label type: continuous. {name} holds {fraction!r}; a classifier expects "
+            "classes: integers or text"
+        )
+
+
+def check_same_length(n: int, other: int, name: str) -> None:
+    """Raise unless `name` has one entry for each row of X."""
+    if n != other:
+        raise ValueError(
+            f"Found input variables with inconsistent numbers of samples: [{n}, {other}]: X has "
+            f"{n} rows and {name} has {other} entries"
+        )
+
+
+def check_weights(sample_weight: Any, X: Array) -> Array | None:
+    """`sample_weight` as (N,) float of the kind of X, or None for None.
+
+    One number stands for equal weights. Raises for other shapes, NaN, infinity, negative weights
+    and weights that are all 0.
+    """
+    if sample_weight is None:
+        return None
+    weight = to_host(as_array(_small_to_host(sample_weight, X, "sample_weight"), "sample_weight"))
+    if weight.ndim == 0:
+        weight = weight.repeat(X.shape[0])
+    if weight.ndim != 1:
+        raise ValueError(
+            f"Sample weights must be 1D array or scalar: sample_weight has shape {weight.shape}"
+        )
+    if weight.shape[0] != X.shape[0]:
+        raise ValueError(
+            f"sample_weight.shape == {weight.shape}, expected {(X.shape[0],)}, one a row of X"
+        )
+    least, total = float(weight.min()), float(weight.sum())
+    if not math.isfinite(total) or least < 0:
+        raise ValueError(
+            f"sample_weight has minimum {least} and sum {total}, expected finite weights of 0 or "
+            "more"
+        )
+    if total == 0:
+        raise ValueError("sample_weight is zero for every row, so no row is left to learn from")
+    xp = namespace_of(X)
+    dtype = X.dtype if xp.isdtype(X.dtype, "real floating") else xp.float32
+    return xp.asarray(weight, dtype=dtype, device=device_of(X))
+
+
+def check_same_place(x: Array, other: Array, name: str = "X", what: str = "X") -> None:
+    """Raise where `x`, called `name`, lives elsewhere than `other`, called `what`."""
+    try:
+        namespace_of(x, other)
+        device_of(x, other)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name} and {what} live in different places: {error}") from None
+
+
+def check_number(
+    name: str,
+    value: object,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+) -> float:
+    """A finite number within the limits given, or an error with its name and value."""
+    limits = {"above": above, "of at least": at_least, "below": below, "of at most": at_most}
+    given = [f"{word} {limit:g}" for word, limit in limits.items() if limit is not None]
+    wanted = "a number " + " and ".join(given)
+    if isinstance(value, bool) or not hasattr(value, "__float__"):
+        raise TypeError(f"{name} is {value!r}, expected {wanted}")
+    number = float(value)
+    if (
+        not math.isfinite(number)
+        or (above is not None and number <= above)
+        or (at_least is not None and number < at_least)
+        or (below is not None and number >= below)
+        or (at_most is not None and number > at_most)
+    ):
+        raise ValueError(f"{name} is {value!r}, expected {wanted}")
+    return number
+
+
+def check_integer(name: str, value: object, *, at_least: int, at_most: int | None = None) -> int:
+    """An integer within the limits given, or an error with its name and value."""
+    upto = "" if at_most is None else f" and at most {at_most}"
+    wanted = f"an integer of at least {at_least}{upto}"
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} is {value!r}, expected {wanted}")
+    number = int(value.__index__())
+    if number < at_least or (at_most is not None and number > at_most):
+        raise ValueError(f"{name} is {value!r}, expected {wanted}")
+    return number
+
+
+def check_choice(name: str, value: object, choices: Any) -> Any:
+    """One of `choices`, or an error that lists them."""
+    if not isinstance(value, str) or value not in choices:
+        listed = ", ".join(map(repr, choices))
+        raise ValueError(f"{name} is {value!r}, expected one of {listed}")
+    return value
