@@ -135,8 +135,8 @@ def check_wheels(wheels: Sequence[str], driver: int) -> None:
     if not driver:
         raise BackendUnavailable(
             "CuPy is not installed, and no NVIDIA driver was found",
-            "Use device 'cpu'; or, with the driver of a card, pip install 'xpcls[cuda13]' "
-            "(driver 580 or newer) or 'xpcls[cuda12]'",
+            "Use device 'cpu'; or, with the driver of a card, pip install 'cupy-cuda13x[ctk]' "
+            "(driver 580 or newer) or 'cupy-cuda12x[ctk]'",
         )
     if driver < OLDEST_CUDA:
         raise BackendUnavailable("CuPy is not installed", _update_line(driver))
@@ -211,7 +211,7 @@ def driver_cuda() -> int:
 def _install_line(driver: int) -> str:
     """What to type for the CuPy of this driver."""
     extra = "cuda12" if 0 < driver < 13000 else "cuda13"
-    return f"pip install 'xpcls[{extra}]'"
+    return f"pip install 'cupy-{extra}x[ctk]'"
 
 
 def _replace_line(wheels: Sequence[str], driver: int) -> str:

@@ -1,0 +1,151 @@
+"""Which backends the tests run on, and what each test of them may use.
+
+A test that takes the fixture `backend` runs once on every backend: on NumPy, on two devices of
+array-api-strict that stand in for a GPU (one refuses to mix with NumPy, one has no float64), and
+on CuPy, marked `gpu`. A test that takes `native` runs on the libraries themselves, NumPy and
+CuPy, for what the array API standard does not have.
+
+Without a CUDA device the CuPy tests are skipped, and the header and the summary say why. They
+fail instead with `--backend cupy` or with XPCLS_REQUIRE=cupy in the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import array_api_strict
+import hypothesis
+import pytest
+
+import xpcls_backends
+from xpcls_backends import Backend, get_backend, why_not
+from xpcls_backends.testing import forbid_host_reads
+
+STRICT = {"strict-device1": "device1", "strict-no_float64": "no_float64"}
+NATIVE = ("numpy", "cupy")
+NAMES = ("numpy", *STRICT, "cupy")
+
+array_api_strict.set_array_api_strict_flags(api_version="2024.12")
+
+hypothesis.settings.register_profile(
+    "xpcls",
+    deadline=None,  # the first call of a kernel compiles it
+    derandomize="CI" in os.environ,
+    max_examples=50,
+    # `no_host_reads` keeps no state between examples, which is what this check is about.
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.load_profile("xpcls")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--backend",
+        action="append",
+        choices=NAMES,
+        help="run on this backend only, and fail where it is not usable; may be repeated",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    unknown = _named_in_environment() - set(NATIVE)
+    if unknown:
+        raise pytest.UsageError(
+            f"XPCLS_REQUIRE names {', '.join(sorted(unknown))}, expected {' or '.join(NATIVE)}"
+        )
+
+
+def _named_in_environment() -> set[str]:
+    return {name for name in os.environ.get("XPCLS_REQUIRE", "").split(",") if name}
+
+
+def _chosen(config: pytest.Config) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(config.getoption("--backend") or NAMES))
+
+
+def _required(config: pytest.Config) -> set[str]:
+    return _named_in_environment() | set(config.getoption("--backend") or ())
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    chosen = _chosen(config)
+    problem = why_not("cupy") if "cupy" in chosen else None
+    running = [name for name in chosen if name != "cupy" or problem is None]
+    line = f"xpcls backends: {', '.join(running) or 'none'}"
+    return line if problem is None else f"{line}; not cupy: {problem}"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    for fixture, names in (("backend", NAMES), ("native", NATIVE)):
+        if fixture in metafunc.fixturenames:
+            chosen = [name for name in _chosen(metafunc.config) if name in names]
+            params = [
+                pytest.param(name, marks=[pytest.mark.gpu] if name == "cupy" else [])
+                for name in chosen
+            ]
+            metafunc.parametrize(fixture, params, indirect=True, scope="session")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") is None:
+        return
+    problem = why_not("cupy")
+    if problem is None:
+        return
+    if "cupy" in _required(item.config):
+        pytest.fail(f"cupy is required here, but: {problem}", pytrace=False)
+    pytest.skip(str(problem))
+
+
+def _backend(name: str) -> Backend:
+    if name in STRICT:
+        return Backend(name, array_api_strict, array_api_strict.Device(STRICT[name]))
+    return get_backend(name)
+
+
+@pytest.fixture(scope="session")
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """Every backend in turn."""
+    return _backend(request.param)
+
+
+@pytest.fixture(scope="session")
+def native(request: pytest.FixtureRequest) -> Backend:
+    """NumPy, then CuPy: for what only the libraries have, beyond the standard."""
+    return _backend(request.param)
+
+
+@pytest.fixture
+def no_host_reads() -> Iterator[None]:
+    """The whole test runs under `forbid_host_reads`."""
+    with forbid_host_reads():
+        yield
+
+
+@pytest.fixture(scope="session")
+def fresh_python() -> Callable[..., str]:
+    """A function that runs source text in a new interpreter with the same copy of xpcls.
+
+    Returns what it printed; fails the test, with the traceback, where it fails.
+    """
+    import xpcls
+
+    homes = [Path(module.__file__).parents[1] for module in (xpcls, xpcls_backends)]
+    path = os.pathsep.join(dict.fromkeys(map(str, homes)))
+
+    def run(source: str, **environment: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", source],
+            env={**os.environ, "PYTHONPATH": path, **environment},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    return run
