@@ -11,6 +11,14 @@ from xpcls_backends import Array, column_names, namespace_of, to_host
 from ._sklearn import SklearnClassifier, not_fitted
 from .validation import check_rows, check_same_length, check_same_place
 
+TensorKind = tuple[tuple[str, ...], tuple[int | None, ...]]  # dtypes, shape; None is any length
+REAL_DTYPES = (
+    "bool",
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+    "float32",
+    "float64",
+)
+
 
 class Classifier(SklearnClassifier):
     """Base of every classifier.
@@ -22,6 +30,7 @@ class Classifier(SklearnClassifier):
 
     classes_: Array
     n_features_in_: int
+    image_shape_: tuple[int, ...] | None  # of images (N, H, W, C); None for rows
     feature_names_in_: Any
 
     @classmethod
@@ -54,12 +63,19 @@ class Classifier(SklearnClassifier):
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
 
+    def fit(self, X: Any, y: Any) -> Self:
+        """Learn from rows (N, D) or images (N, H, W, C), and their classes (N,)."""
+        raise NotImplementedError
+
     def predict(self, X: Any) -> Array:
         """The class of each row of `X`: (N,), the dtype of the labels given to `fit`.
 
         An array like X; a NumPy array where the labels are text.
         """
-        positions = self._class_positions(X)
+        return self._labels_at(self._class_positions(X))
+
+    def _labels_at(self, positions: Array) -> Array:
+        """The labels at these positions of `classes_`."""
         if namespace_of(self.classes_) is not namespace_of(positions):
             positions = to_host(positions)  # text lives on the host
         return namespace_of(positions).take(self.classes_, positions, axis=0)
@@ -75,6 +91,23 @@ class Classifier(SklearnClassifier):
         return float((right * weight).sum() / weight.sum())
 
     def _class_positions(self, X: Any) -> Array:
+        raise NotImplementedError
+
+    # What `xpcls.save` and `xpcls.load` ask of a class, so that they know nothing of its insides.
+
+    def _learnt(self) -> tuple[dict[str, Array], dict[str, Any]]:
+        """What fit has learnt, but for the classes and the columns: tensors, and plain data."""
+        raise NotImplementedError
+
+    def _tensor_kinds(self, n_classes: int) -> dict[str, TensorKind]:
+        """What each tensor of `_learnt` may be, for these parameters and n_features_in_."""
+        raise NotImplementedError
+
+    def _restore(self, classes: Any, tensors: dict[str, Array], plain: dict[str, Any]) -> None:
+        """Be fitted again with what `_learnt` gave; raise, also for parameters that cannot be.
+
+        Dtypes, shapes and finiteness have been checked; all else may be hostile.
+        """
         raise NotImplementedError
 
     def _check_fitted(self) -> None:
@@ -95,8 +128,9 @@ class Classifier(SklearnClassifier):
         return rows
 
     def _learn_columns(self, X: Any, rows: Array) -> None:
-        """Remember the width and, of a data frame, the names of the columns."""
+        """Remember the width, the shape of images, and the names of a data frame's columns."""
         self.n_features_in_ = rows.shape[1]
+        self.image_shape_ = tuple(X.shape[1:]) if getattr(X, "ndim", 2) == 4 else None
         names = column_names(X)
         if names is not None:
             self.feature_names_in_ = names

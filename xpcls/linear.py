@@ -20,7 +20,7 @@ from xpcls_backends import (
 )
 
 from ._sklearn import UNCHANGED
-from .base import Classifier
+from .base import Classifier, TensorKind
 from .losses import LOSSES, MARGIN_LOSSES, probabilities
 from .optimizers import (
     Optimizer,
@@ -213,10 +213,7 @@ class LinearClassifier(Classifier):
         rate = self.learning_rate_ if fitted else self._rate(rows, known.shape[0], weight)
         generator = self._generator if fitted else host_generator(self.random_state)
         settings = self._settings(rate, epochs=1)
-        run = self._run if fitted else None
-        if run is None:  # the first call, or a model that was loaded from a file
-            start = (self.coef_.mT, self.intercept_) if fitted else None
-            run = start_run(start or _zero_parameters(rows, known.shape[0]), settings)
+        run = self._run if fitted else start_run(_zero_parameters(rows, known.shape[0]), settings)
         self._train(run, settings, rows, codes, weight, generator, None)
         if not fitted:
             self._learn_columns(X, rows)
@@ -241,13 +238,33 @@ class LinearClassifier(Classifier):
     def _probabilities(self, X: Any) -> Array:
         return probabilities(self._scores(X))
 
-    def templates(self, image_shape: tuple[int, ...]) -> Array:
-        """Each class's weights as an image: (C, *image_shape) uint8.
+    def absorb(self, scale: float, shift: Array) -> Self:
+        """Turn a classifier of x * scale + shift into one of x, with the same scores.
 
-        image_shape : (H, W) or (H, W, channels), whose product is the number of features. Each
-        image is stretched by itself, its smallest weight to 0 and its largest to 255.
+        shift : as many numbers as there are features.
+
+            w . (x * scale + shift) + b  =  (w * scale) . x + (b + w . shift)
+
+        Trained on standardised or centred features, it then takes raw ones; nothing but the
+        weights has to be kept. `partial_fit` would go on in the raw features.
         """
         self._check_fitted()
+        xp = namespace_of(self.coef_, shift)
+        flat = xp.astype(xp.reshape(shift, (-1,)), self.coef_.dtype, copy=False)
+        weights, bias = self.coef_.mT * scale, self.intercept_ + self.coef_ @ flat
+        self.coef_, self.intercept_ = weights.mT, bias
+        self._run = None
+        return self
+
+    def templates(self, image_shape: tuple[int, ...] | None = None) -> Array:
+        """Each class's weights as an image: (C, *image_shape) uint8.
+
+        image_shape : (H, W) or (H, W, channels), whose product is the number of features; None
+        for that of the images given to `fit`. Each image is stretched by itself, its smallest
+        weight to 0 and its largest to 255.
+        """
+        self._check_fitted()
+        image_shape = image_shape or self.image_shape_ or (self.n_features_in_,)
         if math.prod(image_shape) != self.n_features_in_:
             raise ValueError(
                 f"image_shape is {image_shape}, which holds {math.prod(image_shape)} values, but "
@@ -315,6 +332,26 @@ class LinearClassifier(Classifier):
         if run.interrupted:
             run.interrupted = False
             raise KeyboardInterrupt
+
+    def _learnt(self) -> tuple[dict[str, Array], dict[str, Any]]:
+        tensors = {"weights": self.coef_.mT, "bias": self.intercept_}  # (D, C) as they are used
+        return tensors, {"history": self.history_, "learning_rate": self.learning_rate_}
+
+    def _tensor_kinds(self, n_classes: int) -> dict[str, TensorKind]:
+        floating = ("float32", "float64")
+        return {
+            "weights": (floating, (self.n_features_in_, n_classes)),
+            "bias": (floating, (n_classes,)),
+        }
+
+    def _restore(self, classes: Any, tensors: dict[str, Array], plain: dict[str, Any]) -> None:
+        """The optimiser's running means, and the stream of random numbers, start afresh."""
+        self._check_options()
+        rate = check_number("learning_rate", plain["learning_rate"], above=0)
+        run = start_run((tensors["weights"], tensors["bias"]), self._settings(rate, self.epochs))
+        for name, values in run.history.items():
+            values.extend(check_number(name, value) for value in plain["history"].get(name, ()))
+        self._adopt(run, classes, rate, host_generator(self.random_state))
 
     def _model(self) -> LinearModel:
         return LinearModel(self.loss, float(self.delta), float(self.l2), float(self.l1))

@@ -12,11 +12,18 @@ from xpcls_backends import (
     row_blocks,
     rows_within,
     scratch_bytes,
+    to_scalar,
 )
 
-from .base import Classifier
+from .base import REAL_DTYPES, Classifier, TensorKind
 from .distances import METRICS, nearest
-from .validation import check_choice, check_integer, check_labels, check_rows
+from .validation import (
+    check_choice,
+    check_integer,
+    check_labels,
+    check_rows,
+    check_same_length,
+)
 
 WEIGHTS = ("uniform", "distance")
 TIES = ("label", "nearest")
@@ -92,22 +99,33 @@ class KNeighborsClassifier(Classifier):
         distances, indices = nearest(rows, self._rows, k, self.metric, self.memory_budget)
         return (distances, indices) if return_distance else indices
 
+    def vote(self, distances: Array, indices: Array) -> Array:
+        """The class that these neighbours vote for: (N,), `predict` without its search.
+
+        distances, indices : (N, k) as `kneighbors` gives them, for any k: one search for the
+        largest k answers for all smaller ones.
+        """
+        self._check_fitted()
+        return self._labels_at(self._winners(*self._votes(distances, indices)))
+
     def predict_proba(self, X: Any) -> Array:
         """The share of the votes that each class has: (N, n_classes), each row summing to 1."""
-        votes, _ = self._votes(X)
+        votes, _ = self._votes(*self.kneighbors(X))
         xp = namespace_of(votes)
         return votes / xp.sum(votes, axis=1, keepdims=True)
 
     def _class_positions(self, X: Any) -> Array:
-        votes, neighbour_codes = self._votes(X)
+        return self._winners(*self._votes(*self.kneighbors(X)))
+
+    def _winners(self, votes: Array, neighbour_codes: Array) -> Array:
+        """Positions of the classes with most votes, by the rule for ties: (N,)."""
         xp = namespace_of(votes)
         if self.ties == "label":
             return xp.argmax(votes, axis=1)  # the first of equal votes: the smallest label
         return _first_winner(votes, neighbour_codes)
 
-    def _votes(self, X: Any) -> tuple[Array, Array]:
+    def _votes(self, distances: Array, indices: Array) -> tuple[Array, Array]:
         """Votes for each class (N, n_classes), and the classes of the neighbours (N, k)."""
-        distances, indices = self.kneighbors(X)
         xp = namespace_of(indices)
         codes = xp.reshape(xp.take(self._codes, xp.reshape(indices, (-1,)), axis=0), indices.shape)
         weights = _inverse(distances) if self.weights == "distance" else xp.ones_like(distances)
@@ -121,6 +139,27 @@ class KNeighborsClassifier(Classifier):
             for rows in row_blocks(codes.shape[0], size)
         ]
         return xp.concat(votes, axis=0), codes
+
+    def _learnt(self) -> tuple[dict[str, Array], dict[str, Any]]:
+        return {"rows": self._rows, "codes": self._codes}, {}
+
+    def _tensor_kinds(self, n_classes: int) -> dict[str, TensorKind]:
+        return {
+            "rows": (REAL_DTYPES, (None, self.n_features_in_)),
+            "codes": (("int64",), (None,)),
+        }
+
+    def _restore(self, classes: Any, tensors: dict[str, Array], plain: dict[str, Any]) -> None:
+        self._check_options()
+        rows, codes = tensors["rows"], tensors["codes"]
+        check_integer("n_neighbors", self.n_neighbors, at_least=1, at_most=rows.shape[0])
+        check_same_length(rows.shape[0], codes.shape[0], "codes")
+        xp = namespace_of(codes)
+        for code in (to_scalar(xp.min(codes)), to_scalar(xp.max(codes))):
+            check_integer("a class", code, at_least=0, at_most=classes.shape[0] - 1)
+        self.n_samples_fit_ = rows.shape[0]
+        self._rows, self._codes = rows, codes
+        self.classes_ = classes
 
     def _check_options(self) -> None:
         check_choice("metric", self.metric, METRICS)

@@ -4,7 +4,7 @@ Algorithms in `xpcls` take their namespace from the arrays they are given and ca
 for the rest.
 """
 
-from ._host import as_array, column_names, label_codes
+from ._host import as_array, column_names, label_codes, object_array
 from ._ops import (
     bincount,
     elementwise_block_bytes,
@@ -23,6 +23,7 @@ from ._place import (
     Array,
     Device,
     Namespace,
+    device_name,
     device_of,
     ignore_overflow,
     is_array,
@@ -47,6 +48,7 @@ __all__ = [
     "bincount",
     "choice",
     "column_names",
+    "device_name",
     "device_of",
     "elementwise_block_bytes",
     "flatnonzero",
@@ -57,6 +59,7 @@ __all__ = [
     "label_codes",
     "like",
     "namespace_of",
+    "object_array",
     "one_hot",
     "replace_rows",
     "row_blocks",

@@ -72,6 +72,11 @@ def column_names(x: Any) -> HostArray | None:
     return None
 
 
+def object_array(values: list[Any]) -> HostArray:
+    """`values` as an array (N,) of Python objects, as they are."""
+    return np.asarray(values, dtype=object)
+
+
 def label_codes(y: HostArray) -> tuple[HostArray, HostArray]:
     """The distinct labels, sorted, and for each entry of `y` (N,) its position among them, int64.
 

@@ -102,6 +102,14 @@ def to_scalar(x: Array) -> Any:
     return host.item()
 
 
+def device_name(x: Array) -> str:
+    """Where `x` lives, in words for a person: "cpu", or a GPU with its number and name."""
+    if not array_api_compat.is_cupy_array(x):
+        return str(array_api_compat.device(x))
+    properties = sys.modules["cupy"].cuda.runtime.getDeviceProperties(x.device.id)
+    return f"cuda:{x.device.id} {properties['name'].decode()}"
+
+
 def ignore_overflow() -> contextlib.AbstractContextManager[Any]:
     """No warning from NumPy for overflow and NaN in the block: for code that checks its results.
 

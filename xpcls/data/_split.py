@@ -29,6 +29,11 @@ class Split:
     validation: Indices
     test: Indices
 
+    @property
+    def train_and_validation(self) -> Indices:
+        """The rows to fit on once the hyper-parameters are chosen."""
+        return np.concatenate((self.train, self.validation))
+
     def __iter__(self) -> Iterator[Indices]:
         return iter((self.train, self.validation, self.test))
 

@@ -1,0 +1,5 @@
+"""`python -m xpcls` is `xpcls`."""
+
+from xpcls.cli import main
+
+main()

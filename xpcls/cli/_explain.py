@@ -1,0 +1,82 @@
+"""The commands that look into things: check, parity, devices."""
+
+from __future__ import annotations
+
+import os
+import platform
+
+import typer
+
+from ._options import Data, Device, DeviceName, Seed, backend_of, chosen
+
+
+def parity(data: Data = "mnist5k", seed: Seed = 0) -> None:
+    """Run the same seeds on every usable backend and print the largest differences.
+
+    Compares neighbours, losses, weights and predictions with NumPy's. Exit code 1 where a
+    difference is larger than allowed.
+    """
+    from xpcls import data as readers
+    from xpcls.parity import parity as differences
+    from xpcls.progress import show_progress
+    from xpcls_backends import get_backend, usable, why_not
+
+    from ._console import note, say, show, table_of
+
+    names = usable()
+    if len(names) == 1:
+        why = why_not("cupy")
+        say(f"Only {names[0]} works here, so there is nothing to compare it with. {why}")
+        return
+    loaded = readers.load(data)
+    parts = readers.split(loaded, random_state=seed)
+    note(f"{loaded!r}, seed {seed}; each backend against {names[0]}")
+    with show_progress():
+        found = list(differences(loaded, parts, [get_backend(name) for name in names], seed))
+    cells = [
+        (d.backend, d.what, f"{d.largest:.2g}", f"{d.allowed:.2g}", "ok" if d.passed else "TOO FAR")
+        for d in found
+    ]
+    headings = ("backend", "what", "largest difference", "allowed", "")
+    show(table_of(headings, cells, {"largest difference", "allowed"}))
+    if not all(d.passed for d in found):
+        raise typer.Exit(1)
+
+
+def devices() -> None:
+    """Show what can be used here, and for what can not, what to type."""
+    from xpcls_backends import device_name, get_backend, usable, why_not
+
+    from ._console import say, show, table_of, versions
+
+    working = usable()
+    cells = []
+    for name in ("numpy", "cupy"):
+        problem = why_not(name)
+        if problem is None:
+            backend = get_backend(name)
+            where = device_name(backend.asarray([0]))
+            if name == "numpy":
+                where += f" ({platform.machine()}, {os.cpu_count()} cores)"
+            cells.append((name, "yes", where, ""))
+        else:
+            cells.append((name, "no", problem.cause, problem.remedy))
+    show(table_of(("backend", "usable", "device", "what to do"), cells, set()))
+    installed = ", ".join(f"{name} {version}" for name, version in versions().items())
+    say(f"--device auto takes {working[-1]}. Installed: {installed}")
+
+
+def check(
+    data: Data = "mnist5k",
+    device: Device = DeviceName.auto,
+    models: str | None = typer.Option(
+        None, help="Only these losses, with commas between.", metavar="NAME,..."
+    ),
+    seed: Seed = 0,
+) -> None:
+    """Check losses, gradients and learning before training: does each model learn as it must?
+
+    For each loss: its value at zero weights against theory, its gradient against central
+    differences in float64, and whether it can learn 20 images by heart. Exit code 1 on a failure.
+    """
+    raise NotImplementedError(backend_of, chosen, data, device, models, seed)

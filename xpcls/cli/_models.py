@@ -1,0 +1,208 @@
+"""The commands that train and use models: compare, train, predict, evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ._options import (
+    Data,
+    Device,
+    DeviceName,
+    Model,
+    ModelFile,
+    Seed,
+    Settings,
+    backend_of,
+    chosen,
+    folder_of,
+    new_model,
+)
+
+if TYPE_CHECKING:
+    from xpcls.data import Dataset
+
+
+def compare(
+    data: Data = "mnist5k",
+    device: Device = DeviceName.auto,
+    models: Annotated[
+        str | None,
+        typer.Option(
+            help="Only these, with commas between: nearest, knn, hinge, squared_hinge, "
+            "one_vs_all, structured, softmax.",
+            metavar="NAME,...",
+        ),
+    ] = None,
+    seed: Seed = 0,
+    json: Annotated[
+        Path | None, typer.Option(help="Also write the results to this file.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Train and test every classifier on a data set, and print one table.
+
+    Hyper-parameters are chosen on the validation part. The test part is looked at once, by the
+    model that is fitted again, with the best of them, on the training and the validation part.
+    """
+    from xpcls import compare as comparison
+    from xpcls import data as readers
+    from xpcls.progress import show_progress
+
+    from ._console import comparison_table, note, show, write_comparison
+
+    names = chosen(models, comparison.CANDIDATES)
+    if json is not None:
+        folder_of(json, "--json")
+    backend = backend_of(device)
+    with show_progress():
+        loaded = readers.load(data)
+    parts = readers.split(loaded, random_state=seed)
+    note(f"{loaded!r}, {parts!r}, seed {seed}")
+    rows = []
+    try:
+        with show_progress():
+            for row in comparison.compare(loaded, parts, backend, names, seed):
+                rows.append(row)
+    finally:  # also where Ctrl-C or an error ends it: what is done is not lost
+        if rows:
+            show(comparison_table(rows))
+            if json is not None:
+                write_comparison(json, loaded, parts, seed, rows)
+                note(f"wrote {json}")
+
+
+def train(
+    model: Model,
+    out: Annotated[Path, typer.Option(help="Where to save the model.", metavar="FILE")],
+    data: Data = "mnist5k",
+    device: Device = DeviceName.auto,
+    seed: Seed = 0,
+    settings: Settings = None,
+) -> None:
+    """Train one classifier on the training part of a data set and save it.
+
+    The test part is left alone, for `xpcls evaluate` with the same --seed. Ctrl-C saves what has
+    been learnt so far. A file of knn or nearest contains the training images.
+    """
+    from xpcls import data as readers
+    from xpcls.pixels import fit_images
+    from xpcls.progress import show_progress
+    from xpcls.storage import save
+
+    from ._console import note, say
+
+    classifier = new_model(model, settings or [], seed)
+    folder_of(out, "--out")
+    backend = backend_of(device)
+    with show_progress():
+        loaded = readers.load(data)
+    parts = readers.split(loaded, random_state=seed)
+    interrupted = False
+    try:
+        with show_progress():
+            images = backend.asarray(loaded.images[parts.train])
+            fit_images(classifier, images, _labels(loaded, parts.train))
+    except KeyboardInterrupt:
+        if not hasattr(classifier, "classes_"):
+            raise
+        interrupted = True
+        note("interrupted: saving what has been learnt so far")
+    save(classifier, out)
+    held_out = backend.asarray(loaded.images[parts.validation])
+    accuracy = classifier.score(held_out, _labels(loaded, parts.validation))
+    say(f"{out}: {classifier!r}, {len(parts.train)} images, validation accuracy {accuracy:.4f}")
+    if interrupted:
+        raise KeyboardInterrupt
+
+
+def predict(
+    model_file: ModelFile,
+    images: Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGE...")],
+    device: Device = DeviceName.auto,
+    resize: Annotated[
+        bool, typer.Option(help="Resize images that are not of the model's size.")
+    ] = False,
+) -> None:
+    """Print the class of each image file, and its probability where the model gives one."""
+    from xpcls.data import read_image
+    from xpcls.storage import load
+    from xpcls_backends import to_host
+
+    from ._console import say
+
+    backend = backend_of(device)
+    model = load(model_file, backend)
+    shape = _image_shape(model, model_file)
+    for path in images:
+        size = shape[:2] if resize else None
+        image = read_image(path, size, grey=shape[2] == 1)
+        if image.shape != shape:
+            raise ValueError(
+                f"{path} has {image.shape[0]} x {image.shape[1]} pixels, but the model was trained "
+                f"on {shape[0]} x {shape[1]}; add --resize"
+            )
+        batch = backend.asarray(image[None])
+        answer = f"{path}: {to_host(model.predict(batch))[0]}"
+        if hasattr(model, "predict_proba"):
+            answer += f" {to_host(model.predict_proba(batch)).max():.3f}"
+        say(answer)
+
+
+def evaluate(
+    model_file: ModelFile,
+    data: Data = "mnist5k",
+    device: Device = DeviceName.auto,
+    seed: Seed = 0,
+    part: Annotated[
+        str, typer.Option(help="train, validation, test or all.", metavar="PART")
+    ] = "test",
+) -> None:
+    """Print the accuracy of a saved model on a part of a data set, for each class and in all.
+
+    With the data and the --seed of `xpcls train`, the test part holds no image it was trained on.
+    """
+    from xpcls import data as readers
+    from xpcls.progress import show_progress
+    from xpcls.storage import load
+
+    from ._console import say, show, table_of
+
+    if part not in ("train", "validation", "test", "all"):
+        raise ValueError(f"--part is {part!r}, expected train, validation, test or all")
+    backend = backend_of(device)
+    model = load(model_file, backend)
+    with show_progress():
+        loaded = readers.load(data)
+        if part == "all":
+            rows: Any = slice(None)
+        else:
+            rows = getattr(readers.split(loaded, random_state=seed), part)
+        truth = _labels(loaded, rows)
+        right = model.predict(backend.asarray(loaded.images[rows])) == truth
+    cells = [
+        (name, (truth == name).sum(), f"{right[truth == name].mean():.4f}")
+        for name in loaded.class_names
+        if (truth == name).any()
+    ]
+    show(table_of(("class", "images", "accuracy"), cells, {"images", "accuracy"}))
+    say(f"accuracy on {len(truth)} images ({part}): {right.mean():.4f}")
+
+
+def _labels(data: Dataset, rows: Any) -> Any:
+    """The names of the classes of these rows: text, so that a model says what it means."""
+    from xpcls_backends import to_host
+
+    return to_host(data.class_names)[data.labels[rows]]
+
+
+def _image_shape(model: Any, model_file: Path) -> tuple[int, int, int]:
+    shape = getattr(model, "image_shape_", None)
+    if shape is None:
+        raise ValueError(
+            f"{model_file} holds a model of {model.n_features_in_} features that was not trained "
+            "on images; train one with `xpcls train`"
+        )
+    height, width, channels = shape
+    return height, width, channels

@@ -1,0 +1,118 @@
+"""What several commands take, and what is made of it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from xpcls.base import Classifier
+    from xpcls_backends import Backend
+
+
+class DeviceName(StrEnum):
+    """Where to run."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+Data = Annotated[
+    str,
+    typer.Option(
+        help="A data set: mnist5k (bundled), or a path: CIFAR-10's batches, MNIST's IDX files, or "
+        "a folder with one subfolder of images for each class.",
+        metavar="PATH|mnist5k",
+    ),
+]
+Device = Annotated[
+    DeviceName, typer.Option(help="auto takes a CUDA GPU where one works, else the CPU.")
+]
+Seed = Annotated[
+    int, typer.Option(help="Of the split into parts and of training; one seed, one result.", min=0)
+]
+Model = Annotated[
+    str,
+    typer.Argument(
+        help="nearest, knn, hinge, squared_hinge, one_vs_all, structured or softmax.",
+        metavar="MODEL",
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="A hyper-parameter, for example --set l2=0.001 --set epochs=100: any parameter of "
+        "KNeighborsClassifier or LinearClassifier.",
+        metavar="NAME=VALUE",
+    ),
+]
+ModelFile = Annotated[
+    Path, typer.Argument(help="A file that `xpcls train` wrote.", metavar="MODEL_FILE")
+]
+
+
+def backend_of(device: DeviceName) -> Backend:
+    """The backend for --device."""
+    from xpcls_backends import get_backend
+
+    return get_backend(device.value)
+
+
+def chosen(names: str | None, known: Iterable[str]) -> list[str]:
+    """Names with commas between, in the order given; all that are known for None."""
+    known = list(known)
+    if names is None:
+        return known
+    given = [name.strip() for name in names.split(",") if name.strip()]
+    for name in given:
+        if name not in known:
+            raise ValueError(f"--models names {name!r}, expected some of: {', '.join(known)}")
+    if not given:
+        raise ValueError(f"--models is empty, expected some of: {', '.join(known)}")
+    return given
+
+
+def new_model(name: str, settings: list[str], seed: int) -> Classifier:
+    """The classifier called `name`, with hyper-parameters NAME=VALUE."""
+    from xpcls.linear import LINEAR_LOSSES, LinearClassifier
+    from xpcls.neighbors import KNeighborsClassifier
+
+    model: Classifier
+    if name in LINEAR_LOSSES:
+        model = LinearClassifier(name, random_state=seed)
+    elif name == "knn":
+        model = KNeighborsClassifier()
+    elif name == "nearest":
+        model = KNeighborsClassifier(1, metric="l1")
+    else:
+        expected = ", ".join(("nearest", "knn", *LINEAR_LOSSES))
+        raise ValueError(f"MODEL is {name!r}, expected one of: {expected}")
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise ValueError(f"--set is {setting!r}, expected NAME=VALUE, for example l2=0.001")
+        model.set_params(**{key.strip(): _value(value.strip())})
+    return model
+
+
+def _value(text: str) -> Any:
+    """A number, True, False or None where the text is one, else the text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def folder_of(path: Path, option: str) -> Path:
+    """The folder that `path` is to be written into; raises where it is not there."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise ValueError(f"{option} is {path}, but there is no folder {folder}; make it first")
+    return folder
