@@ -171,7 +171,9 @@ def _true_class(scores: Array, y: Array, validate: bool) -> Array:
     if validate:
         _check_scores(scores)
         _check_classes(scores, y)
-    classes = xp.arange(scores.shape[1], dtype=y.dtype, device=device)
+    # int64, since a small dtype of y may not hold the number of classes.
+    classes = xp.arange(scores.shape[1], dtype=xp.int64, device=device)
+    y = xp.astype(y, xp.int64, copy=False)
     return xp.astype(y[:, None] == classes[None, :], scores.dtype)
 
 
@@ -185,14 +187,18 @@ def _margins(scores: Array, truth: Array, delta: float) -> Array:
 def _mean(
     losses: Array, gradient: Array, sample_weight: Array | None, validate: bool
 ) -> tuple[Array, Array]:
-    """Mean over examples of losses (N,), and of the gradients that belong to them (N, C)."""
+    """Mean over examples of losses (N,), and of the gradients that belong to them (N, C).
+
+    Both are 0 where all weights are 0, which a mini-batch of good weights can be.
+    """
     xp = namespace_of(losses)
     if sample_weight is None:
         return xp.mean(losses), gradient / losses.shape[0]
     if validate:
         _check_weight(losses, sample_weight)
     weight = xp.astype(sample_weight, losses.dtype, copy=False)
-    share = weight / xp.sum(weight)
+    total = xp.sum(weight)
+    share = weight / xp.where(total > 0, total, xp.ones_like(total))
     return xp.sum(losses * share), gradient * share[:, None]
 
 

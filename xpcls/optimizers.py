@@ -214,7 +214,7 @@ def make_optimizer(optimizer: str | Optimizer) -> Optimizer:
     """The optimiser of that name, or `optimizer` itself where it is one."""
     if isinstance(optimizer, str) and optimizer in OPTIMIZERS:
         return OPTIMIZERS[optimizer]()
-    if isinstance(optimizer, str) or not hasattr(optimizer, "step"):
+    if isinstance(optimizer, str | type) or not hasattr(optimizer, "step"):
         names = ", ".join(map(repr, OPTIMIZERS))
         raise ValueError(f"optimizer is {optimizer!r}, expected one of {names}, or an optimizer")
     return optimizer
@@ -276,7 +276,7 @@ def make_schedule(schedule: str | Schedule) -> Schedule:
     """The schedule of that name, or `schedule` itself where it can be called."""
     if isinstance(schedule, str) and schedule in SCHEDULES:
         return SCHEDULES[schedule]()
-    if not callable(schedule):
+    if isinstance(schedule, type) or not callable(schedule):
         names = ", ".join(map(repr, SCHEDULES))
         raise ValueError(f"schedule is {schedule!r}, expected one of {names}, or a function")
     return schedule

@@ -117,11 +117,13 @@ def train(
         for epoch in range(settings.epochs):
             rate = settings.learning_rate * settings.schedule(epoch, settings.epochs)
             loss = _epoch(model, run, (X, y, sample_weight), settings, rate, generator, after_step)
-            accuracies = {
-                "train_accuracy": accuracy(model, run.parameters, X, y, ACCURACY_ROWS),
-            }
-            if validation is not None:
-                accuracies["validation_accuracy"] = accuracy(model, run.parameters, *validation)
+            with ignore_overflow():  # weights that diverge do so here first; see `_epoch`
+                accuracies = {
+                    "train_accuracy": accuracy(model, run.parameters, X, y, ACCURACY_ROWS),
+                }
+                if validation is not None:
+                    right = accuracy(model, run.parameters, *validation)
+                    accuracies["validation_accuracy"] = right
             record = {"loss": loss, **accuracies, "learning_rate": rate}
             record["seconds"] = time.perf_counter() - began
             for name, value in record.items():
@@ -129,7 +131,7 @@ def train(
             advance("training", epoch + 1, settings.epochs, loss=loss, **accuracies)
             if settings.patience is not None and validation is not None:
                 best.see(run.parameters, accuracies["validation_accuracy"])
-                if best.epochs_since > settings.patience:
+                if best.epochs_since >= settings.patience:
                     break
     except KeyboardInterrupt:
         run.interrupted = True

@@ -9,6 +9,9 @@ with four times as many candidates, up to all rows.
 
 from __future__ import annotations
 
+import functools
+from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from xpcls.progress import advance
@@ -25,12 +28,14 @@ from xpcls_backends import (
     smallest_k,
     smallest_k_unordered,
     sort_rows_by,
+    to_host,
 )
 
 from ._scan import (
     Scan,
     direct_keys,
     distances_of,
+    left_rows,
     make_scan,
     minus_two_overlaps,
     scan_rows,
@@ -39,20 +44,31 @@ from ._scan import (
 
 LONGEST_TILE = 2**14  # points; longer rows of keys would leave the caches
 
+# Bytes for each candidate of a query: its bound and row, twice while they are joined, or its key
+# and row while they are sorted. The tests measure that it is enough.
+CANDIDATE = 80
+WIDE = 8  # bytes of a number in the widest dtype, and of an index
+
+Tell = Callable[[float], None]  # is told which share of a search is done
+
 
 @dataclass(frozen=True)
 class Tiles:
-    """How the work is cut to stay within a budget of `budget` bytes.
+    """How the work for m candidates is cut, so that each part takes its share of a budget.
 
     `queries` rows and `points` rows are held as the scan reads them; their keys are computed and
     selected from for `block` queries at a time. Points are converted once for all those queries,
     and a block sees many points at once, because selecting costs least in long rows.
+
+    scratch : bytes for each of three parts: the queries with what they found; the points; the
+        keys. all_rows : no candidates, but direct distances to every point.
     """
 
     queries: int
     points: int
     block: int
-    budget: int
+    scratch: int
+    all_rows: bool
 
 
 def nearest(
@@ -86,82 +102,125 @@ def nearest(
     metric, and a budget too small for one query and one point.
     """
     xp, device = namespace_of(queries, points), device_of(queries, points)
-    scan = make_scan(queries, points, metric)
+    budget = scratch_bytes(xp) if memory_budget is None else memory_budget
+    scan = make_scan(queries, points, metric, budget)
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= points.shape[0]:
         raise ValueError(f"k is {k!r}, expected an integer from 1 to {points.shape[0]} (n_points)")
-    tiles = _plan(scan, queries, points, memory_budget)
-    if queries.shape[0] == 0:
-        empty = xp.zeros((0, k), dtype=scan.result, device=device)
-        return empty, xp.astype(empty, xp.int64)
-    keys, indices = _search(scan, queries, points, k, k + 4 + k // 2, tiles)
-    return distances_of(scan, keys), indices
+    _check_budget(scan, points, k, budget)
+    n = queries.shape[0]
+    distances = xp.empty((n, k), dtype=scan.result, device=device)
+    indices = xp.empty((n, k), dtype=xp.int64, device=device)
+    # Of each query it may have to be remembered that it is in doubt: a position, twice.
+    for some in row_blocks(n, rows_within(budget // 16, 2 * WIDE)):
+        found = distances[some, :], indices[some, :]
+        tell = functools.partial(_tell, some.start / n, some.stop / n)
+        _search(scan, queries[some, :], points, found, budget, tell)
+    return distances, indices
 
 
-def _plan(scan: Scan, queries: Array, points: Array, budget: int | None) -> Tiles:
-    """Tiles whose rows and products take a third of the budget each: two for rows, one for keys."""
-    xp = namespace_of(points)
-    if budget is None:
-        budget = scratch_bytes(xp)
-    width = xp.finfo(scan.dtype).bits // 8
-    row = 2 * width * points.shape[1]  # as scanned, and once more while it is converted
-    least = 16 * row
+def _check_budget(scan: Scan, points: Array, k: int, budget: int) -> None:
+    features = points.shape[1]
+    least = 32 * scan.width * features + 512 * (k + 8)
     if budget < least:
         raise ValueError(
-            f"memory_budget is {budget} bytes, but rows of {points.shape[1]} features need at "
-            f"least {least}; give more, or None for the default"
+            f"memory_budget is {budget} bytes, but rows of {features} features and {k} neighbours "
+            f"need at least {least}; give more, or None for the default"
         )
-    third = budget // 3
-    n_queries = min(queries.shape[0], rows_within(third, row))
-    n_points = min(points.shape[0], rows_within(third, row), LONGEST_TILE)
-    # Three times the keys: themselves, and what selecting among them takes.
-    block = min(n_queries, rows_within(third, 3 * width * n_points))
-    return Tiles(n_queries, n_points, block, budget)
+
+
+def _plan(scan: Scan, n_queries: int, points: Array, k: int, m: int, budget: int) -> Tiles:
+    """Tiles for m candidates, or for all rows where m is most of them or takes too much."""
+    n_points, features = points.shape
+    width = scan.width
+    third = 3 * budget // 10  # the last tenth: temporaries of the scan, and small arrays
+    row = width * features
+    query = 2 * row + CANDIDATE * m  # as given, taken from their places, and as scanned
+    if 2 * m > n_points or query > third:
+        size = rows_within(third, row + CANDIDATE * k)
+        return Tiles(min(n_queries, size), n_points, 1, third, all_rows=True)
+    key = width + WIDE  # a number, and an index while the smallest are selected
+    across = min(rows_within(third, row + 8 * width), rows_within(third, 8 * key), LONGEST_TILE)
+    across = min(n_points, across)
+    down = min(n_queries, rows_within(third, query))
+    block = min(down, rows_within(third, key * across + CANDIDATE * min(m, across)))
+    return Tiles(down, across, block, third, all_rows=False)
 
 
 def _search(
-    scan: Scan, queries: Array, points: Array, k: int, m: int, tiles: Tiles
-) -> tuple[Array, Array]:
-    """Keys and indices of the k nearest, from m candidates where they prove it, else from more."""
+    scan: Scan,
+    queries: Array,
+    points: Array,
+    found: tuple[Array, Array],
+    budget: int,
+    tell: Tell,
+) -> None:
+    """Write distances and indices of the k nearest into `found`, two arrays (n_queries, k)."""
     xp = namespace_of(queries)
-    if 2 * m > points.shape[0]:
-        return _search_all(scan, queries, points, k, tiles)
-    keys, indices, proven = _search_candidates(scan, queries, points, k, m, tiles)
-    doubtful = flatnonzero(~proven)
-    if doubtful.shape[0]:
-        again = xp.take(queries, doubtful, axis=0)
-        more_keys, more_indices = _search(scan, again, points, k, 4 * m, tiles)
-        keys = replace_rows(keys, doubtful, more_keys)
-        indices = replace_rows(indices, doubtful, more_indices)
-    return keys, indices
+    k = found[0].shape[1]
+    m = k + 4 + k // 2
+    doubtful = None  # at first every query, then positions in `queries`
+    n = queries.shape[0]
+    while n:
+        tiles = _plan(scan, n, points, k, m, budget)
+        unproven = []
+        for block in row_blocks(n, tiles.queries):
+            if doubtful is None:
+                some, where = queries[block, :], None
+                told: Tell = functools.partial(_tell_part, tell, block.start / n, block.stop / n)
+            else:
+                where, told = doubtful[block], _tell_nobody
+                some = xp.take(queries, where, axis=0)
+            ask = _ask_all if tiles.all_rows else _ask_candidates
+            keys, indices, proven = ask(scan, some, points, k, m, tiles, told)
+            _write(found[0], block, where, distances_of(scan, keys), tiles)
+            _write(found[1], block, where, indices, tiles)
+            if proven is not None:
+                left = flatnonzero(~proven)
+                unproven.append(left + block.start if where is None else xp.take(where, left))
+        doubtful = xp.concat(unproven) if unproven else None
+        n = 0 if doubtful is None else doubtful.shape[0]
+        m *= 4
+    tell(1.0)
 
 
-def _search_candidates(
-    scan: Scan, queries: Array, points: Array, k: int, m: int, tiles: Tiles
+def _write(out: Array, block: slice, where: Array | None, rows: Array, tiles: Tiles) -> None:
+    """Rows into `out`: at `block`, or at the ascending positions `where` if they are given."""
+    if where is None:
+        out[block, :] = rows
+        return
+    # The standard has no assignment by index: stretches of `out` are copied and written back.
+    positions = to_host(where).tolist()
+    longest = rows_within(tiles.scratch, 4 * WIDE * out.shape[1])
+    start = 0
+    while start < len(positions):
+        first = positions[start]
+        stop = bisect_left(positions, first + longest, start)
+        stretch, some = slice(first, positions[stop - 1] + 1), slice(start, stop)
+        out[stretch, :] = replace_rows(out[stretch, :], where[some] - first, rows[some, :])
+        start = stop
+
+
+def _ask_candidates(
+    scan: Scan, queries: Array, points: Array, k: int, m: int, tiles: Tiles, tell: Tell
 ) -> tuple[Array, Array, Array]:
     """Keys, indices, and whether they are proven, of each query: (n, k), (n, k), (n,)."""
-    xp = namespace_of(queries)
-    found = []
-    for block in row_blocks(queries.shape[0], tiles.queries):
-        some = queries[block, :]
-        done = block.start / queries.shape[0], block.stop / queries.shape[0]
-        bounds, candidates = _smallest_bounds(scan, some, points, m, tiles, done)
-        keys, indices = _settle(scan, some, points, candidates, k, tiles)
-        unseen = xp.max(bounds, axis=1)  # no row outside the candidates has a smaller bound
-        proven = unseen - scan.floor > keys[:, k - 1]
-        found.append((keys, indices, proven))
-    keys, indices, proven = (xp.concat(parts) for parts in zip(*found, strict=True))
-    return keys, indices, proven
+    unseen, candidates = _smallest_bounds(scan, queries, points, m, tiles, tell)
+    keys, indices = _settle(scan, queries, points, candidates, tiles)
+    return keys[:, :k], indices[:, :k], unseen - scan.floor > keys[:, k - 1]
 
 
 def _smallest_bounds(
-    scan: Scan, queries: Array, points: Array, m: int, tiles: Tiles, done: tuple[float, float]
+    scan: Scan, queries: Array, points: Array, m: int, tiles: Tiles, tell: Tell
 ) -> tuple[Array, Array]:
-    """The m smallest lower bounds of each query, wide, and the rows they belong to.
+    """Of each query the rows with the m smallest lower bounds, and the largest of these, wide.
 
-    `done` : the share of the whole search that is finished before and after this part.
+    No row outside the m has a smaller bound. (n,) and (n, m).
     """
     xp = namespace_of(queries)
     rows = scan_rows(scan, queries)
+    size, mass = size_and_mass(scan, rows)
+    base = xp.astype(size - scan.slack * mass, scan.wide)
+    rows = left_rows(scan, rows)
     blocks = list(row_blocks(queries.shape[0], tiles.block))
     best: list[tuple[Array, Array] | None] = [None] * len(blocks)
     for tile in row_blocks(points.shape[0], tiles.points):
@@ -172,12 +231,11 @@ def _smallest_bounds(
             bounds = minus_two_overlaps(scan, rows[block, :], others)
             bounds += own
             best[i] = _keep_smallest(best[i], bounds, tile.start, m)
-        share = done[0] + (done[1] - done[0]) * tile.stop / points.shape[0]
-        advance("nearest rows", round(1000 * share), 1000)
+            del bounds  # before the next ones are made
+        del others
+        tell(tile.stop / points.shape[0])
     bounds, columns = (xp.concat(parts) for parts in zip(*filter(None, best), strict=True))
-    size, mass = size_and_mass(scan, rows)
-    own = xp.astype(size - scan.slack * mass, scan.wide)
-    return xp.astype(bounds, scan.wide) + own[:, None], columns
+    return xp.astype(xp.max(bounds, axis=1), scan.wide) + base, columns
 
 
 def _keep_smallest(
@@ -196,40 +254,93 @@ def _keep_smallest(
 
 
 def _settle(
-    scan: Scan, queries: Array, points: Array, candidates: Array, k: int, tiles: Tiles
+    scan: Scan, queries: Array, points: Array, candidates: Array, tiles: Tiles
 ) -> tuple[Array, Array]:
-    """The k nearest of each query's candidates by direct distances, ties to the lowest row."""
+    """Each query's candidates by direct distances, nearest first, ties to the lowest row."""
     xp = namespace_of(queries)
-    n, m, features = candidates.shape[0], candidates.shape[1], points.shape[1]
-    wide = xp.finfo(scan.wide).bits // 8
-    size = min(tiles.budget // 3, 4 * elementwise_block_bytes(xp))
-    settled = []
-    for block in row_blocks(n, rows_within(size, 3 * wide * m * features)):
-        chosen = candidates[block, :]
-        gathered = xp.take(points, xp.reshape(chosen, (-1,)), axis=0)
-        gathered = xp.reshape(gathered, (chosen.shape[0], m, features))
-        settled.append(direct_keys(scan, queries[block, :], gathered))
-    keys, indices = sort_rows_by(xp.concat(settled), candidates)
-    return keys[:, :k], indices[:, :k]
+    n, m = candidates.shape
+    across, down = _direct_blocks(points, m, tiles, 4 * elementwise_block_bytes(xp))
+    keys = []
+    for block in row_blocks(n, down):
+        ours, parts = _copied(queries, block), []
+        for some in row_blocks(m, across):
+            chosen = candidates[block, some]
+            gathered = xp.take(points, xp.reshape(chosen, (-1,)), axis=0)
+            gathered = xp.reshape(gathered, (*chosen.shape, points.shape[1]))
+            parts.append(direct_keys(scan, ours, gathered))
+        keys.append(xp.concat(parts, axis=1))
+    return sort_rows_by(xp.concat(keys), candidates)
 
 
-def _search_all(
-    scan: Scan, queries: Array, points: Array, k: int, tiles: Tiles
-) -> tuple[Array, Array]:
-    """The k nearest by direct distances to every row: where candidates would be most rows."""
+def _ask_all(
+    scan: Scan, queries: Array, points: Array, k: int, m: int, tiles: Tiles, tell: Tell
+) -> tuple[Array, Array, None]:
+    """The same by direct distances to every row: where candidates would be most rows."""
     xp = namespace_of(queries)
-    wide = xp.finfo(scan.wide).bits // 8
-    size = min(tiles.budget // 3, elementwise_block_bytes(xp))
-    across = min(points.shape[0], rows_within(size, 3 * wide * points.shape[1]))
-    down = rows_within(size, 3 * wide * points.shape[1] * across)
+    n, n_points = queries.shape[0], points.shape[0]
+    # Six times the keys: joined from parts, selected from, and sorted where they tie.
+    across = min(n_points, rows_within(tiles.scratch, 6 * WIDE))
+    down = rows_within(tiles.scratch, 6 * WIDE * across + 2 * CANDIDATE * k)
     found = []
+    for block in row_blocks(n, down):
+        best = None
+        for tile in row_blocks(n_points, across):
+            keys = _all_keys(scan, queries[block, :], points[tile, :], tiles)
+            values, columns = smallest_k(keys, min(k, keys.shape[1]))
+            columns = xp.astype(columns, xp.int64) + tile.start
+            if best is not None:
+                values = xp.concat((best[0], values), axis=1)
+                columns = xp.concat((best[1], columns), axis=1)
+                values, columns = sort_rows_by(values, columns)
+            best = values[:, :k], columns[:, :k]
+        found.append(best)
+        tell(block.stop / n)
+    keys, indices = (xp.concat(parts) for parts in zip(*filter(None, found), strict=True))
+    return keys, indices, None
+
+
+def _all_keys(scan: Scan, queries: Array, points: Array, tiles: Tiles) -> Array:
+    """Direct keys of every pair: (n_queries, n_points)."""
+    xp = namespace_of(queries)
+    size = elementwise_block_bytes(xp)
+    across, down = _direct_blocks(points, points.shape[0], tiles, size)
+    rows = []
     for block in row_blocks(queries.shape[0], down):
-        some = queries[block, :]
-        keys = [
-            direct_keys(scan, some, points[None, tile, :])
-            for tile in row_blocks(points.shape[0], across)
+        ours = _copied(queries, block)
+        parts = [
+            direct_keys(scan, ours, _copied(points, some)[None, :, :])
+            for some in row_blocks(points.shape[0], across)
         ]
-        found.append(smallest_k(xp.concat(keys, axis=1), k))
-        advance("nearest rows", round(1000 * block.stop / queries.shape[0]), 1000)
-    keys, indices = (xp.concat(parts) for parts in zip(*found, strict=True))
-    return keys, xp.astype(indices, xp.int64)
+        rows.append(xp.concat(parts, axis=1))
+    return xp.concat(rows)
+
+
+def _copied(x: Array, rows: slice) -> Array:
+    """Those rows, each one stretch of memory whatever the order of `x` is.
+
+    Sums are rounded in the order in which numbers lie, and it must be one order for all.
+    """
+    xp, device = namespace_of(x), device_of(x)
+    return xp.take(x, xp.arange(rows.start, rows.stop, device=device), axis=0)
+
+
+def _direct_blocks(points: Array, n_points: int, tiles: Tiles, size: int) -> tuple[int, int]:
+    """How many points, and how many queries, `direct_keys` takes at once within `size` bytes."""
+    pair = 3 * WIDE * points.shape[1]  # gathered, widened, subtracted
+    size = min(size, tiles.scratch)
+    across = min(n_points, rows_within(size, pair))
+    return across, rows_within(size, pair * across)
+
+
+def _tell(begin: float, end: float, share: float) -> None:
+    """Report a share of the part of the work from `begin` to `end`: all, only when all is done."""
+    done = 1000 if share == end == 1.0 else min(999, round(1000 * (begin + (end - begin) * share)))
+    advance("nearest rows", done, 1000)
+
+
+def _tell_part(tell: Tell, begin: float, end: float, share: float) -> None:
+    tell(0.999 * (begin + (end - begin) * share))  # the doubtful are still to be asked again
+
+
+def _tell_nobody(share: float) -> None:
+    pass

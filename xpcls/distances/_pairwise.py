@@ -18,6 +18,7 @@ from ._scan import (
     Scan,
     direct_keys,
     distances_of,
+    left_rows,
     make_scan,
     minus_two_overlaps,
     scan_rows,
@@ -46,47 +47,49 @@ def pairwise(queries: Array, points: Array, metric: str = "l2") -> Array:
     Raises ValueError for shapes that do not fit, NaN or infinity, and an unknown metric.
     """
     xp, device = namespace_of(queries, points), device_of(queries, points)
-    scan = make_scan(queries, points, metric)
+    scan = make_scan(queries, points, metric, scratch_bytes(xp))
     out = xp.empty((queries.shape[0], points.shape[0]), dtype=scan.result, device=device)
-    width = xp.finfo(scan.dtype).bits // 8
     scratch = scratch_bytes(xp) // 3
-    down = rows_within(scratch, 2 * width * points.shape[1])
-    across = min(points.shape[0], down, rows_within(scratch, 6 * width * min(down, 1024)))
+    down = rows_within(scratch, 2 * scan.width * points.shape[1])
+    across = min(points.shape[0], down, rows_within(scratch, 6 * scan.width * min(down, 1024)))
     for tile in row_blocks(points.shape[0], across):
         others = scan_rows(scan, points[tile, :])
         for block in row_blocks(queries.shape[0], min(down, 1024)):
-            keys = _tile(scan, queries[block, :], points[tile, :], others)
-            out[block, tile] = distances_of(scan, keys)
+            out[block, tile] = _tile(scan, queries[block, :], points[tile, :], others)
         advance("distances", tile.stop, points.shape[0])
     return out
 
 
 def _tile(scan: Scan, queries: Array, points: Array, others: Array) -> Array:
-    """Keys of a tile; `others` are the points as `scan_rows` gives them."""
+    """Distances of a tile; `others` are the points as `scan_rows` gives them."""
+    xp = namespace_of(queries)
     rows = scan_rows(scan, queries)
     own_size, own_mass = size_and_mass(scan, rows)
     size, mass = size_and_mass(scan, others)
-    keys = minus_two_overlaps(scan, rows, others)
+    keys = minus_two_overlaps(scan, left_rows(scan, rows), others)
     keys += size[None, :]
     keys += own_size[:, None]
     if scan.slack == 0.0:
-        return keys  # sums of integers, each exact
+        return distances_of(scan, keys)  # sums of integers, each exact
     close = flatnonzero(keys <= CLOSE * (own_mass[:, None] + mass[None, :]) + scan.floor)
-    return _redo(scan, queries, points, keys, close) if close.shape[0] else keys
+    distances = distances_of(scan, xp.maximum(keys, 0.0))
+    if close.shape[0] == 0:
+        return distances
+    flat = xp.reshape(distances, (-1,))
+    flat = replace_rows(flat, close, _direct(scan, queries, points, close))
+    return xp.reshape(flat, distances.shape)
 
 
-def _redo(scan: Scan, queries: Array, points: Array, keys: Array, close: Array) -> Array:
-    """`keys` with the entries at the flat positions `close` replaced by direct ones."""
-    xp = namespace_of(keys)
-    n_points = points.shape[0]
-    scratch = scratch_bytes(xp) // 3
+def _direct(scan: Scan, queries: Array, points: Array, pairs: Array) -> Array:
+    """Distances by direct differences; a pair is query * n_points + point. (n_pairs,)."""
+    xp = namespace_of(queries)
+    n_points, features = points.shape
     wide = xp.finfo(scan.wide).bits // 8
-    direct = []
-    for some in row_blocks(close.shape[0], rows_within(scratch, 4 * wide * points.shape[1])):
-        pairs = close[some]
-        ours = xp.take(queries, pairs // n_points, axis=0)
-        theirs = xp.take(points, pairs % n_points, axis=0)
-        direct.append(direct_keys(scan, ours, theirs[:, None, :])[:, 0])
-    exact = xp.astype(xp.concat(direct), keys.dtype)
-    flat = replace_rows(xp.reshape(keys, (-1,)), close, exact)
-    return xp.reshape(flat, keys.shape)
+    size = rows_within(scratch_bytes(xp) // 3, 4 * wide * features)
+    distances = []
+    for some in row_blocks(pairs.shape[0], size):
+        ours = xp.take(queries, pairs[some] // n_points, axis=0)
+        theirs = xp.take(points, pairs[some] % n_points, axis=0)
+        keys = direct_keys(scan, ours, theirs[:, None, :])[:, 0]
+        distances.append(distances_of(scan, keys))
+    return xp.concat(distances)

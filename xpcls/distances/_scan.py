@@ -17,8 +17,9 @@ A sum of n products, in whatever order, is off by at most g(n) times the sum of 
     | scanned key - true key |  <=  slack * (mass(q) + mass(p))
 
 where slack = g(2 D + 64) for L2 (D for the overlap, D for the sizes) and g(3 D + 64) for L1; the
-64 covers the subtraction of the centre and the last additions. Sums of integers that stay below
-1/u are exact: their slack is 0.
+64 covers the subtraction of the centre and the last additions. What a scan is held against is the
+direct distance, which rounds too: where it is no wider than the scan, slack is g(4 D + 64). Sums
+of integers that stay below 1/u are exact: their slack is 0.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from xpcls_backends import (
     Namespace,
     device_of,
     elementwise_block_bytes,
+    ignore_overflow,
     namespace_of,
     row_blocks,
     rows_within,
@@ -53,34 +55,39 @@ SMALL_INTEGERS = ("bool", "uint8", "int8", "uint16", "int16")  # exact in float3
 class Scan:
     """How the rows of one search are read, and how far its scan can be off.
 
-    dtype : the floating dtype of the scan; wide : that of direct distances; result : that of
-        the distances given back.
+    dtype : the floating dtype of the scan, `width` bytes a number; wide : that of direct
+        distances; result : that of the distances given back.
     centre : (D,) subtracted from every row, or None; distances ignore it, rounding does not.
     factor : a power of two by which every row is multiplied, so that squares neither overflow
         nor vanish.
     slack, floor : the scan is off by at most slack * (mass(q) + mass(p)) + floor.
+    temporary : the most bytes that a temporary array inside the functions below may take.
     """
 
     metric: str
     kind: str
     dtype: object
+    width: int
     wide: object
     result: object
     centre: Array | None
     factor: float
     slack: float
     floor: float
+    temporary: int
 
 
-def make_scan(queries: Array, points: Array, metric: str) -> Scan:
+def make_scan(queries: Array, points: Array, metric: str, budget: int) -> Scan:
     """Look once at the range and the mean of the rows. Reads four numbers on the host.
+
+    `budget` : bytes of scratch that the whole search has.
 
     Raises ValueError for an unknown metric, shapes that do not fit, and NaN or infinity.
     """
     xp, device = namespace_of(queries, points), device_of(queries, points)
-    if metric not in METRICS:
+    if not isinstance(metric, str) or metric not in METRICS:
         raise ValueError(f"metric is {metric!r}, expected one of {', '.join(map(repr, METRICS))}")
-    _check_shapes(queries, points)
+    check_shapes(queries, points)
     kind, features = METRICS[metric], points.shape[1]
     spans = [_span(x, name) for x, name in ((queries, "queries"), (points, "points"))]
     span = max(spans)
@@ -89,33 +96,40 @@ def make_scan(queries: Array, points: Array, metric: str) -> Scan:
     narrow = all(x.dtype == xp.float32 or is_small_integer(x) for x in (queries, points))
     dtype = result = xp.float32 if narrow else wide
     unit = float(xp.finfo(dtype).eps) / 2.0
-    largest_sum = 2.0 * features * (span * span if kind == "l2" else span)
+    width = xp.finfo(dtype).bits // 8
+    temporary = min(elementwise_block_bytes(xp), budget // 12)
+    largest_sum = 4.0 * features * (span * span if kind == "l2" else span)  # of -x and x
     if small and largest_sum < 1.0 / unit:
-        return Scan(metric, kind, dtype, wide, result, None, 1.0, slack=0.0, floor=0.0)
+        return Scan(metric, kind, dtype, width, wide, result, None, 1.0, 0.0, 0.0, temporary)
     terms = (2 if kind == "l2" else 3) * features + 64
     if terms * unit > 0.1:  # so many features that the bound says nothing
         dtype, unit = wide, float(xp.finfo(wide).eps) / 2.0
-    factor = _power_of_two(span, xp, dtype)
+    if dtype == wide:
+        terms = 4 * features + 64
+    factor = _power_of_two(span, kind, xp, dtype)
     return Scan(
         metric,
         kind,
         dtype,
+        xp.finfo(dtype).bits // 8,
         wide,
         result,
-        _mean_row(points, dtype, wide, factor),
+        _mean_row(points, dtype, wide, factor, budget // 3),
         factor,
         slack=terms * unit / (1.0 - terms * unit),
         floor=8.0 * features * float(xp.finfo(dtype).smallest_normal),
+        temporary=temporary,
     )
 
 
 def scan_rows(scan: Scan, x: Array) -> Array:
-    """Rows of `x` in the scan's dtype, scaled and centred: (n, D)."""
-    xp = namespace_of(x)
-    rows = xp.astype(x, scan.dtype, copy=False)
+    """Rows of `x` in the scan's dtype, scaled and centred: (n, D), a new array."""
+    rows = namespace_of(x).astype(x, scan.dtype)
     if scan.factor != 1.0:
-        rows = rows * scan.factor
-    return rows if scan.centre is None else rows - scan.centre
+        rows *= scan.factor
+    if scan.centre is not None:
+        rows -= scan.centre
+    return rows
 
 
 def size_and_mass(scan: Scan, rows: Array) -> tuple[Array, Array]:
@@ -124,24 +138,36 @@ def size_and_mass(scan: Scan, rows: Array) -> tuple[Array, Array]:
     if scan.kind == "l2":
         squares = xp.vecdot(rows, rows)
         return squares, squares
-    return xp.sum(rows, axis=1), xp.sum(xp.abs(rows), axis=1)
+    few = rows_within(scan.temporary, rows.shape[1] * xp.finfo(rows.dtype).bits // 8)
+    mass = [xp.sum(xp.abs(rows[some, :]), axis=1) for some in row_blocks(rows.shape[0], few)]
+    return xp.sum(rows, axis=1), xp.concat(mass)
+
+
+def left_rows(scan: Scan, rows: Array) -> Array:
+    """Rows that `scan_rows` gave, made ready for the left of `minus_two_overlaps`, in place."""
+    if scan.kind == "l2":
+        rows *= -2.0  # exact, and done once instead of once a tile
+    return rows
 
 
 def minus_two_overlaps(scan: Scan, queries: Array, points: Array) -> Array:
-    """-2 overlap(q, p) of every pair of rows that `scan_rows` gave: (n_queries, n_points)."""
+    """-2 overlap(q, p) of every pair: (n_queries, n_points), a new array.
+
+    queries : as `left_rows` gives them; points : as `scan_rows` does.
+    """
     xp = namespace_of(queries, points)
     if scan.kind == "l2":
-        return (-2.0 * queries) @ points.mT
-    return _minus_two_minima(xp, queries, points)
+        return queries @ points.mT
+    return _minus_two_minima(xp, queries, points, scan.temporary)
 
 
-def _minus_two_minima(xp: Namespace, queries: Array, points: Array) -> Array:
+def _minus_two_minima(xp: Namespace, queries: Array, points: Array, temporary: int) -> Array:
     device = device_of(queries, points)
     n_queries, n_points, features = queries.shape[0], points.shape[0], points.shape[1]
     out = xp.empty((n_queries, n_points), dtype=queries.dtype, device=device)
     twos = xp.full((features,), -2.0, dtype=queries.dtype, device=device)
     # The minima of a block must still be in the cache when the product reads them.
-    pairs = rows_within(elementwise_block_bytes(xp), features * xp.finfo(queries.dtype).bits // 8)
+    pairs = rows_within(temporary, features * xp.finfo(queries.dtype).bits // 8)
     across = min(pairs, n_points)
     for some in row_blocks(n_points, across):
         for few in row_blocks(n_queries, max(1, pairs // across)):
@@ -156,27 +182,35 @@ def direct_keys(scan: Scan, queries: Array, points: Array) -> Array:
     queries (n, D) and points (n, m, D), both as the user gave them: (n, m), in the scan's units.
     """
     xp = namespace_of(queries, points)
-    differences = xp.astype(points, scan.wide) - xp.astype(queries, scan.wide)[:, None, :]
-    if scan.factor != 1.0:
-        differences = differences * scan.factor
+    theirs, ours = xp.astype(points, scan.wide), xp.astype(queries, scan.wide)
+    if scan.factor != 1.0:  # first, since the difference of the largest numbers overflows
+        theirs *= scan.factor
+        ours *= scan.factor
+    differences = theirs - ours[:, None, :]
+    del theirs
     if scan.kind == "l2":
         return xp.vecdot(differences, differences)
     return xp.sum(xp.abs(differences), axis=-1)
 
 
 def distances_of(scan: Scan, keys: Array) -> Array:
-    """Keys in the scan's units as distances in the data's, in the dtype of results."""
+    """Keys in the scan's units as distances in the data's, in the dtype of results.
+
+    A distance past the end of that dtype is infinity.
+    """
     xp = namespace_of(keys)
-    if scan.metric == "sqeuclidean":
-        keys = keys / scan.factor / scan.factor
-    elif scan.kind == "l2":
-        keys = xp.sqrt(keys) / scan.factor
-    else:
-        keys = keys / scan.factor
-    return xp.astype(keys, scan.result, copy=False)
+    with ignore_overflow():
+        if scan.metric == "sqeuclidean":
+            keys = keys / scan.factor / scan.factor
+        elif scan.kind == "l2":
+            keys = xp.sqrt(keys) / scan.factor
+        else:
+            keys = keys / scan.factor
+        return xp.astype(keys, scan.result, copy=False)
 
 
-def _check_shapes(queries: Array, points: Array) -> None:
+def check_shapes(queries: Array, points: Array) -> None:
+    """Raise unless both are rows of one width, with at least one feature and one point."""
     for x, name in ((queries, "queries"), (points, "points")):
         if x.ndim != 2 or x.shape[1] == 0:
             raise ValueError(
@@ -194,10 +228,10 @@ def _check_shapes(queries: Array, points: Array) -> None:
 def _span(x: Array, name: str) -> float:
     """The largest magnitude in `x`; also where NaN and infinity are caught, at no extra pass."""
     xp = namespace_of(x)
-    if x.shape[0] == 0:
-        return 0.0
     if xp.isdtype(x.dtype, "complex floating"):
         raise ValueError(f"{name} has dtype {x.dtype}: Complex data not supported")
+    if x.shape[0] == 0:
+        return 0.0
     if xp.isdtype(x.dtype, "bool"):
         return 1.0
     span = max(abs(float(to_scalar(xp.max(x)))), abs(float(to_scalar(xp.min(x)))))
@@ -212,21 +246,28 @@ def is_small_integer(x: Array) -> bool:
     return any(x.dtype == getattr(xp, name) for name in SMALL_INTEGERS)
 
 
-def _power_of_two(span: float, xp: Namespace, dtype: object) -> float:
-    """1.0 where squares and their sums are far from the ends of the dtype, else 2^-log2(span)."""
-    reach = 40 if dtype == xp.float32 else 400
+def _power_of_two(span: float, kind: str, xp: Namespace, dtype: object) -> float:
+    """1.0 where keys are far from the ends of the dtype, else what moves `span` away from them.
+
+    Large numbers are moved no further than they must, so that small ones beside them survive.
+    """
+    reach, limit = (40, 120) if dtype == xp.float32 else (400, 1000)
+    if kind == "l1":
+        reach = 100 if dtype == xp.float32 else 1000  # sums need far less room than squares
     exponent = math.frexp(span)[1]
     if span == 0.0 or abs(exponent) <= reach:
         return 1.0
-    limit = 120 if dtype == xp.float32 else 1000
-    return 2.0 ** max(-limit, min(limit, -exponent))
+    return 2.0 ** (reach - exponent if exponent > 0 else min(limit, -exponent))
 
 
-def _mean_row(points: Array, dtype: object, wide: object, factor: float) -> Array:
+def _mean_row(points: Array, dtype: object, wide: object, factor: float, scratch: int) -> Array:
     """The mean of the rows, (D,), scaled; any row near the middle would do as a centre."""
     xp, device = namespace_of(points), device_of(points)
     total = xp.zeros((points.shape[1],), dtype=wide, device=device)
-    for rows in row_blocks(points.shape[0], 1024):
+    size = rows_within(scratch, points.shape[1] * xp.finfo(wide).bits // 8)
+    for rows in row_blocks(points.shape[0], min(size, 1024)):
         block = xp.astype(points[rows, :], wide)
-        total = total + xp.sum(block * factor if factor != 1.0 else block, axis=0)
+        if factor != 1.0:
+            block *= factor
+        total = total + xp.sum(block, axis=0)
     return xp.astype(total / points.shape[0], dtype)

@@ -6,16 +6,14 @@ use, since `no_loops` cancels where rows are close and holds the whole matrix in
 
 from __future__ import annotations
 
-from xpcls_backends import Array, device_of, namespace_of
+from xpcls_backends import Array, Namespace, device_of, namespace_of, widest_float
 
-from ._scan import is_small_integer
+from ._scan import check_shapes, is_small_integer
 
 
 def two_loops(queries: Array, points: Array) -> Array:
     """sqrt(sum_k (q_k - p_k)^2), one pair at a time: (n_queries, n_points)."""
-    queries, points = _as_float(queries), _as_float(points)
-    xp, device = namespace_of(queries, points), device_of(queries, points)
-    out = xp.empty((queries.shape[0], points.shape[0]), dtype=queries.dtype, device=device)
+    xp, queries, points, out = _prepare(queries, points)
     for i in range(queries.shape[0]):
         for j in range(points.shape[0]):
             difference = queries[i, :] - points[j, :]
@@ -25,9 +23,7 @@ def two_loops(queries: Array, points: Array) -> Array:
 
 def one_loop(queries: Array, points: Array) -> Array:
     """The same, one query at a time against all points: (n_queries, n_points)."""
-    queries, points = _as_float(queries), _as_float(points)
-    xp, device = namespace_of(queries, points), device_of(queries, points)
-    out = xp.empty((queries.shape[0], points.shape[0]), dtype=queries.dtype, device=device)
+    xp, queries, points, out = _prepare(queries, points)
     for i in range(queries.shape[0]):
         difference = points - queries[i, :][None, :]
         out[i, :] = xp.sqrt(xp.sum(difference * difference, axis=1))
@@ -39,12 +35,20 @@ def no_loops(queries: Array, points: Array) -> Array:
 
     Rounding can make the sum of three terms negative where rows are close; it is cut off at 0.
     """
-    queries, points = _as_float(queries), _as_float(points)
-    xp = namespace_of(queries, points)
+    xp, queries, points, _ = _prepare(queries, points)
     squares = xp.sum(queries * queries, axis=1)[:, None] + xp.sum(points * points, axis=1)[None, :]
     return xp.sqrt(xp.maximum(squares - 2.0 * (queries @ points.mT), 0.0))
 
 
-def _as_float(x: Array) -> Array:
-    """uint8 images would wrap: 3 - 5 is 254. Small integers become float32, as elsewhere."""
-    return namespace_of(x).astype(x, namespace_of(x).float32) if is_small_integer(x) else x
+def _prepare(queries: Array, points: Array) -> tuple[Namespace, Array, Array, Array]:
+    """The namespace, both in one floating dtype, and room for the distances.
+
+    uint8 images would wrap: 3 - 5 is 254. The dtype is that of `pairwise`.
+    """
+    xp, device = namespace_of(queries, points), device_of(queries, points)
+    check_shapes(queries, points)
+    narrow = all(x.dtype == xp.float32 or is_small_integer(x) for x in (queries, points))
+    dtype = xp.float32 if narrow else widest_float(xp, device)
+    out = xp.empty((queries.shape[0], points.shape[0]), dtype=dtype, device=device)
+    queries, points = (xp.astype(x, dtype, copy=False) for x in (queries, points))
+    return xp, queries, points, out
