@@ -157,7 +157,7 @@ def _search(
     """Write distances and indices of the k nearest into `found`, two arrays (n_queries, k)."""
     xp = namespace_of(queries)
     k = found[0].shape[1]
-    m = k + 4 + k // 2
+    m = k + 4 + k // 4  # candidates; a few more than k prove most answers on images
     doubtful = None  # at first every query, then positions in `queries`
     n = queries.shape[0]
     while n:
@@ -259,7 +259,7 @@ def _settle(
     """Each query's candidates by direct distances, nearest first, ties to the lowest row."""
     xp = namespace_of(queries)
     n, m = candidates.shape
-    across, down = _direct_blocks(points, m, tiles, 4 * elementwise_block_bytes(xp))
+    across, down = _direct_blocks(points, m, tiles, 8 * elementwise_block_bytes(xp))
     keys = []
     for block in row_blocks(n, down):
         ours, parts = _copied(queries, block), []

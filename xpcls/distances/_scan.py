@@ -186,7 +186,11 @@ def direct_keys(scan: Scan, queries: Array, points: Array) -> Array:
     if scan.factor != 1.0:  # first, since the difference of the largest numbers overflows
         theirs *= scan.factor
         ours *= scan.factor
-    differences = theirs - ours[:, None, :]
+    if theirs.shape[0] == ours.shape[0]:
+        theirs -= ours[:, None, :]  # a copy already
+        differences = theirs
+    else:  # one block of points for all queries
+        differences = theirs - ours[:, None, :]
     del theirs
     if scan.kind == "l2":
         return xp.vecdot(differences, differences)
@@ -261,8 +265,12 @@ def _power_of_two(span: float, kind: str, xp: Namespace, dtype: object) -> float
 
 
 def _mean_row(points: Array, dtype: object, wide: object, factor: float, scratch: int) -> Array:
-    """The mean of the rows, (D,), scaled; any row near the middle would do as a centre."""
+    """About the mean of the rows, (D,), scaled: that of at most 512 rows, evenly spaced.
+
+    Any row would do as a centre; one near the middle makes the masses, and so the doubt, small.
+    """
     xp, device = namespace_of(points), device_of(points)
+    points = points[:: -(-points.shape[0] // 512), :]
     total = xp.zeros((points.shape[1],), dtype=wide, device=device)
     size = rows_within(scratch, points.shape[1] * xp.finfo(wide).bits // 8)
     for rows in row_blocks(points.shape[0], min(size, 1024)):
