@@ -84,3 +84,17 @@ class SklearnClassifier:
                 getattr(requests, method).add_request(param="sample_weight", alias=None)
             self._metadata_request = requests
         return self._metadata_request
+
+
+class WeightedFit(SklearnClassifier):
+    """The same for a classifier whose `fit` and `partial_fit` take `sample_weight`."""
+
+    _takes_sample_weight = True
+
+    def set_fit_request(self, *, sample_weight: Any = UNCHANGED) -> Any:
+        """Whether scikit-learn's pipelines and searches hand `sample_weight` to `fit`."""
+        return self._request("fit", sample_weight)
+
+    def set_partial_fit_request(self, *, sample_weight: Any = UNCHANGED) -> Any:
+        """Whether scikit-learn's pipelines and searches hand `sample_weight` to `partial_fit`."""
+        return self._request("partial_fit", sample_weight)

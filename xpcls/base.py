@@ -9,7 +9,7 @@ from typing import Any, Self
 from xpcls_backends import Array, column_names, namespace_of, to_host
 
 from ._sklearn import SklearnClassifier, not_fitted
-from .validation import check_rows, check_same_length, check_same_place
+from .validation import check_host_weights, check_rows, check_same_place, check_truth
 
 TensorKind = tuple[tuple[str, ...], tuple[int | None, ...]]  # dtypes, shape; None is any length
 REAL_DTYPES = (
@@ -45,12 +45,13 @@ class Classifier(SklearnClassifier):
     def set_params(self, **params: Any) -> Self:
         """Set hyper-parameters by name; they are checked when `fit` is called."""
         names = self._parameter_names()
+        unknown = next((name for name in params if name not in names), None)
+        if unknown is not None:
+            raise ValueError(
+                f"Invalid parameter {unknown!r} for estimator {type(self).__name__}; "
+                f"valid parameters are: {', '.join(names)}"
+            )
         for name, value in params.items():
-            if name not in names:
-                raise ValueError(
-                    f"Invalid parameter {name!r} for estimator {type(self).__name__}; "
-                    f"valid parameters are: {', '.join(names)}"
-                )
             setattr(self, name, value)
         return self
 
@@ -82,13 +83,11 @@ class Classifier(SklearnClassifier):
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The share of rows whose class is predicted right, weighted if weights are given."""
-        right = to_host(self.predict(X)) == to_host(y)
-        check_same_length(right.shape[0], to_host(y).shape[0], "y")
-        if sample_weight is None:
-            return float(right.mean())
-        weight = to_host(sample_weight)
-        check_same_length(right.shape[0], weight.shape[0], "sample_weight")
-        return float((right * weight).sum() / weight.sum())
+        positions = self._class_positions(X)
+        truth = check_truth(y, positions, to_host(self.classes_), type(self).__name__)
+        right = to_host(self._labels_at(positions)) == truth
+        weight = check_host_weights(sample_weight, positions)
+        return float(right.mean() if weight is None else (right * weight).sum() / weight.sum())
 
     def _class_positions(self, X: Any) -> Array:
         raise NotImplementedError
@@ -104,10 +103,15 @@ class Classifier(SklearnClassifier):
         raise NotImplementedError
 
     def _restore(self, classes: Any, tensors: dict[str, Array], plain: dict[str, Any]) -> None:
-        """Be fitted again with what `_learnt` gave; raise, also for parameters that cannot be.
+        """Be fitted again with what `_learnt` gave.
 
-        Dtypes, shapes and finiteness have been checked; all else may be hostile.
+        Parameters, dtypes, shapes and finiteness have been checked; raise for all else that
+        cannot be, since a file may be hostile.
         """
+        raise NotImplementedError
+
+    def _check_options(self) -> None:
+        """Raise for a hyper-parameter that cannot be."""
         raise NotImplementedError
 
     def _check_fitted(self) -> None:
@@ -127,11 +131,17 @@ class Classifier(SklearnClassifier):
         check_same_place(rows, fitted, "X", "the data of fit")
         return rows
 
+    def _check_training_rows(self, X: Any) -> Array:
+        """`X` as rows; what `_learn_columns` could object to is raised before work is done."""
+        rows = check_rows(X, type(self).__name__)
+        column_names(X)
+        return rows
+
     def _learn_columns(self, X: Any, rows: Array) -> None:
         """Remember the width, the shape of images, and the names of a data frame's columns."""
+        names = column_names(X)  # may raise, so it comes first
         self.n_features_in_ = rows.shape[1]
         self.image_shape_ = tuple(X.shape[1:]) if getattr(X, "ndim", 2) == 4 else None
-        names = column_names(X)
         if names is not None:
             self.feature_names_in_ = names
         elif hasattr(self, "feature_names_in_"):

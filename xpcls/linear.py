@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from xpcls_backends import (
@@ -13,53 +13,69 @@ from xpcls_backends import (
     device_of,
     flatnonzero,
     host_generator,
+    ignore_overflow,
     namespace_of,
     row_blocks,
     rows_within,
     scratch_bytes,
+    to_host,
+    to_scalar,
 )
 
-from ._sklearn import UNCHANGED
+from ._sklearn import WeightedFit
 from .base import Classifier, TensorKind
 from .losses import LOSSES, MARGIN_LOSSES, probabilities
 from .optimizers import (
+    OPTIMIZERS,
+    SCHEDULES,
+    Adam,
+    Constant,
+    Momentum,
+    Nesterov,
     Optimizer,
     Parameters,
     Schedule,
-    automatic_learning_rate,
     float_dtype,
     make_optimizer,
     make_schedule,
 )
 from .regularizers import elastic_net, shrink
-from .training import Run, Settings, hold_out, start_run, take_rows, train
+from .training import DivergenceError, Run, Settings, hold_out, start_run, take_rows, train
 from .validation import (
     check_choice,
     check_classes,
     check_codes,
+    check_flag,
     check_integer,
     check_labels,
     check_number,
-    check_rows,
     check_weights,
+    shown,
 )
 
 LINEAR_LOSSES = (*MARGIN_LOSSES, "softmax")
+BIAS_SHARE = 1.0 / 8.0  # of the curvature: see `automatic_pace`
 
 
 @dataclass(frozen=True)
 class LinearModel:
-    """The function that is trained: parameters are weights (D, C) and bias (C,)."""
+    """The function that is trained: parameters are weights (D, C) and bias weights (C,).
+
+    The bias is the weight of a constant feature, `constant`, which is 1 in the lecture's bias
+    trick: b = constant * bias weights. A constant about as long as a row lets one learning rate
+    serve weights and bias, whatever the scale of the features.
+    """
 
     loss: str
     delta: float
     l2: float
     l1: float
+    constant: float = 1.0
 
     def scores(self, parameters: Parameters, X: Array) -> Array:
         """X W + b, (N, C); X (N, D) of any real dtype."""
         weights, bias = parameters
-        return _float_rows(X, weights) @ weights + bias
+        return _float_rows(X, weights) @ weights + self.constant * bias
 
     def objective(
         self,
@@ -71,22 +87,27 @@ class LinearModel:
     ) -> tuple[Array, Parameters | None]:
         """Mean loss plus l2 sum(W^2) plus l1 sum(|W|), and the gradient without its l1 part.
 
-        L1 is left to `after_step`, which can make weights exactly 0.
+        L1 is left to `after_step`, which can make weights exactly 0. `sample_weight` has mean 1
+        over all rows: a mini-batch of heavy rows then counts for more than one of light rows,
+        and the mean over mini-batches is the weighted mean over the rows.
         """
-        weights, bias = parameters
-        xp = namespace_of(weights)
+        weights, xp = parameters[0], namespace_of(*parameters)
         rows = _float_rows(X, weights)
         options = {"delta": self.delta} if self.loss in MARGIN_LOSSES else {}
+        scores = self.scores(parameters, rows)
         value, of_scores = LOSSES[self.loss](
-            rows @ weights + bias, y, sample_weight=sample_weight, validate=False, **options
+            scores, y, sample_weight=sample_weight, validate=False, **options
         )
+        if sample_weight is not None:
+            share = xp.mean(sample_weight)
+            value, of_scores = value * share, of_scores * share
         penalty, _ = elastic_net(weights, self.l2, self.l1)
         if not with_gradient:
             return value + penalty, None
         of_weights = rows.mT @ of_scores
         if self.l2:
             of_weights = of_weights + (2.0 * self.l2) * weights
-        return value + penalty, (of_weights, xp.sum(of_scores, axis=0))
+        return value + penalty, (of_weights, self.constant * xp.sum(of_scores, axis=0))
 
     def after_step(self, parameters: Parameters, rate: float) -> Parameters:
         """The proximal step of L1."""
@@ -94,7 +115,15 @@ class LinearModel:
         return (shrink(weights, rate * self.l1) if self.l1 else weights), bias
 
 
-class LinearClassifier(Classifier):
+@dataclass(frozen=True)
+class Pace:
+    """How fast to learn: the rate, and the constant feature whose weight is the bias."""
+
+    rate: float
+    constant: float = 1.0
+
+
+class LinearClassifier(WeightedFit, Classifier):
     """Scores linear in the features, trained by mini-batches; the lecture's SVM and softmax.
 
     It minimises mean loss + l2 * sum(W^2) + l1 * sum(|W|), without a half; the bias is free.
@@ -109,7 +138,8 @@ class LinearClassifier(Classifier):
     optimizer : "sgd", "momentum", "nesterov", "adam"; "gd" with one step an epoch on all rows;
         "random_search", "random_local_search", which show why gradients are worth having; or an
         object of `xpcls.optimizers`.
-    learning_rate : above 0, or "auto": see `automatic_learning_rate`.
+    learning_rate : above 0, or "auto", which fits it to the scale of the rows and to l2, and
+        gives the bias a rate of its own, so that features may be of any size.
     schedule : "constant", "step", "exponential", "cosine", an object of `xpcls.optimizers`, or a
         function (epoch, epochs) -> factor.
     batch_size : rows a step. replace : draw the rows of a batch with replacement.
@@ -131,9 +161,9 @@ class LinearClassifier(Classifier):
     learnt, and KeyboardInterrupt goes on.
     """
 
-    _takes_sample_weight = True
     coef_: Array
     intercept_: Array
+    _run: Run | None  # where training stands; None where the weights were changed since
 
     def __init__(
         self,
@@ -177,11 +207,10 @@ class LinearClassifier(Classifier):
 
         Raises DivergenceError where the loss stops being finite.
         """
-        owner = type(self).__name__
-        rows = check_rows(X, owner)
+        rows = self._check_training_rows(X)
         self._check_options()
         weight = check_weights(sample_weight, rows)
-        classes, codes = check_labels(y, rows, owner, weight)
+        classes, codes = check_labels(y, rows, type(self).__name__, weight)
         if weight is not None:
             rows, weight = take_rows(flatnonzero(weight > 0), rows, weight)
         generator = host_generator(self.random_state)
@@ -190,35 +219,77 @@ class LinearClassifier(Classifier):
             held_out, rest = hold_out(rows, self.validation_fraction, generator)
             validation = take_rows(held_out, rows, codes)
             rows, codes, weight = take_rows(rest, rows, codes, weight)
-        rate = self._rate(rows, classes.shape[0], weight)
-        settings = self._settings(rate, self.epochs)
+        pace = self._find_pace(rows, classes.shape[0], weight)
+        settings = self._settings(pace.rate, self.epochs, make_schedule(self.schedule))
         run = start_run(_zero_parameters(rows, classes.shape[0]), settings)
-        self._train(run, settings, rows, codes, weight, generator, validation)
+        self._train(run, settings, pace, rows, codes, weight, generator, validation)
         self._learn_columns(X, rows)
-        self._adopt(run, classes, rate, generator)
+        self._adopt(run, classes, pace, generator)
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """One more epoch, on these rows, from the weights as they are.
 
         classes : all labels that will ever come; needed at the first call. The learning rate is
-        that of the first call; the schedule and early stopping play no part.
+        that of the first call; the schedule and early stopping play no part. A call that raises
+        leaves the classifier as it was.
         """
         fitted = hasattr(self, "classes_")
-        rows = self._check_query(X, self.coef_) if fitted else check_rows(X, type(self).__name__)
+        rows = self._check_query(X, self.coef_) if fitted else self._check_training_rows(X)
         self._check_options()
         weight = check_weights(sample_weight, rows)
-        known = self.classes_ if fitted else check_classes(classes, rows)
-        codes = check_codes(y, known, rows)
-        rate = self.learning_rate_ if fitted else self._rate(rows, known.shape[0], weight)
+        known = self._known_classes(classes, rows)
+        codes = check_codes(y, known, rows, type(self).__name__)
+        if weight is not None:
+            rows, codes, weight = take_rows(flatnonzero(weight > 0), rows, codes, weight)
         generator = self._generator if fitted else host_generator(self.random_state)
-        settings = self._settings(rate, epochs=1)
-        run = self._run if fitted else start_run(_zero_parameters(rows, known.shape[0]), settings)
-        self._train(run, settings, rows, codes, weight, generator, None)
+        pace, run = self._go_on(rows, known, weight)
+        settings = self._settings(pace.rate, 1, Constant())
+        before = generator.bit_generator.state
+        try:
+            self._train(run, settings, pace, rows, codes, weight, generator, None)
+        except Exception:
+            generator.bit_generator.state = before
+            raise
         if not fitted:
             self._learn_columns(X, rows)
-        self._adopt(run, known, rate, generator)
+        self._adopt(run, known, pace, generator)
         return self
+
+    def _known_classes(self, classes: Any, rows: Array) -> Any:
+        """The classes of fit, or at the first call of partial_fit those that it was given."""
+        if not hasattr(self, "classes_"):
+            return check_classes(classes, rows)
+        if classes is not None:
+            given = to_host(check_classes(classes, rows)).tolist()
+            if given != to_host(self.classes_).tolist():
+                raise ValueError(
+                    f"classes is {shown(given)}, but this classifier was fitted with "
+                    f"{shown(to_host(self.classes_).tolist())}"
+                )
+        return self.classes_
+
+    def _go_on(self, rows: Array, classes: Any, weight: Array | None) -> tuple[Pace, Run]:
+        """The pace, and a copy of the run so far, from which partial_fit takes its steps.
+
+        Steps start afresh from the weights as they are where there is no run of these very
+        weights, since a file or `absorb` brought them, and where the optimiser is another one.
+        """
+        old: Run | None = getattr(self, "_run", None)
+        optimizer = make_optimizer(self.optimizer)
+        if old is not None and optimizer == self._optimizer:
+            history = {name: list(values) for name, values in old.history.items()}
+            run = replace(old, history=history)
+            if not optimizer.uses_gradient:  # the best loss so far is a loss on other rows
+                run.state = optimizer.start(run.parameters)
+            return self._pace, run
+        pace = self._find_pace(rows, classes.shape[0], weight)
+        settings = self._settings(pace.rate, 1, Constant())
+        if not hasattr(self, "classes_"):
+            return pace, start_run(_zero_parameters(rows, classes.shape[0]), settings)
+        run = start_run((self.coef_.mT, self.intercept_ / pace.constant), settings)
+        run.history = {name: list(values) for name, values in self.history_.items()}
+        return pace, run
 
     def decision_function(self, X: Any) -> Array:
         """Scores of each class: (N, C), or of two classes (N,), the second's minus the first's."""
@@ -253,7 +324,7 @@ class LinearClassifier(Classifier):
         flat = xp.astype(xp.reshape(shift, (-1,)), self.coef_.dtype, copy=False)
         weights, bias = self.coef_.mT * scale, self.intercept_ + self.coef_ @ flat
         self.coef_, self.intercept_ = weights.mT, bias
-        self._run = None
+        self._run = None  # its steps were taken in other features
         return self
 
     def templates(self, image_shape: tuple[int, ...] | None = None) -> Array:
@@ -264,7 +335,12 @@ class LinearClassifier(Classifier):
         weight to 0 and its largest to 255.
         """
         self._check_fitted()
-        image_shape = image_shape or self.image_shape_ or (self.n_features_in_,)
+        if image_shape is None:
+            image_shape = self.image_shape_ or (self.n_features_in_,)
+        if not isinstance(image_shape, tuple | list):
+            raise TypeError(f"image_shape is {shown(image_shape)}, expected (H, W) or (H, W, C)")
+        for length in image_shape:
+            check_integer("a length in image_shape", length, at_least=1)
         if math.prod(image_shape) != self.n_features_in_:
             raise ValueError(
                 f"image_shape is {image_shape}, which holds {math.prod(image_shape)} values, but "
@@ -277,14 +353,6 @@ class LinearClassifier(Classifier):
         stretched = xp.round((self.coef_ - low) / span * 255.0)
         return xp.reshape(xp.astype(stretched, xp.uint8), (-1, *image_shape))
 
-    def set_fit_request(self, *, sample_weight: Any = UNCHANGED) -> Any:
-        """Whether scikit-learn's pipelines and searches hand `sample_weight` to `fit`."""
-        return self._request("fit", sample_weight)
-
-    def set_partial_fit_request(self, *, sample_weight: Any = UNCHANGED) -> Any:
-        """Whether scikit-learn's pipelines and searches hand `sample_weight` to `partial_fit`."""
-        return self._request("partial_fit", sample_weight)
-
     def _class_positions(self, X: Any) -> Array:
         scores = self._scores(X)
         return namespace_of(scores).argmax(scores, axis=1)
@@ -296,20 +364,33 @@ class LinearClassifier(Classifier):
         parameters = (self.coef_.mT, self.intercept_)
         size = rows_within(scratch_bytes(xp), 16 * rows.shape[1])
         blocks = row_blocks(rows.shape[0], size)
-        scores = [self._model().scores(parameters, rows[block, :]) for block in blocks]
-        return xp.concat(scores, axis=0)
+        with ignore_overflow():
+            found = [self._model().scores(parameters, rows[block, :]) for block in blocks]
+            scores = xp.concat(found, axis=0)
+            finite = math.isfinite(to_scalar(xp.sum(scores * 0.0)))
+        if not finite:
+            raise ValueError(
+                f"X holds values too large for weights of {self.coef_.dtype}: a score overflows; "
+                "scale X as the rows of fit were"
+            )
+        return scores
 
     def _train(
         self,
         run: Run,
         settings: Settings,
+        pace: Pace,
         rows: Array,
         codes: Array,
         weight: Array | None,
         generator: HostGenerator,
         validation: tuple[Array, Array] | None,
     ) -> None:
-        model = self._model()
+        """Take the steps; raise DivergenceError also where the last one left the finite numbers."""
+        model = self._model(pace.constant)
+        xp = namespace_of(rows)
+        if weight is not None:
+            weight = weight / xp.mean(weight)
         train(
             model,
             run,
@@ -321,13 +402,22 @@ class LinearClassifier(Classifier):
             validation=validation,
             after_step=model.after_step,
         )
+        with ignore_overflow():
+            total = to_scalar(xp.sum(xp.stack([xp.sum(p * 0.0) for p in run.parameters])))
+        if not math.isfinite(total):
+            raise DivergenceError(
+                f"weights are not finite after step {run.step} with a learning rate of "
+                f"{settings.learning_rate:g}; try a smaller learning_rate, or features scaled to "
+                "about 1"
+            )
 
-    def _adopt(self, run: Run, classes: Any, rate: float, generator: HostGenerator) -> None:
+    def _adopt(self, run: Run, classes: Any, pace: Pace, generator: HostGenerator) -> None:
         """Make what a run has learnt this classifier's own; then let an interruption go on."""
         weights, bias = run.parameters
-        self.coef_, self.intercept_ = weights.mT, bias
-        self.history_, self.learning_rate_ = run.history, rate
-        self._run, self._generator = run, generator
+        self.coef_, self.intercept_ = weights.mT, pace.constant * bias
+        self.history_, self.learning_rate_ = run.history, pace.rate
+        self._run, self._generator, self._pace = run, generator, pace
+        self._optimizer = make_optimizer(self.optimizer)
         self.classes_ = classes
         if run.interrupted:
             run.interrupted = False
@@ -338,37 +428,37 @@ class LinearClassifier(Classifier):
         return tensors, {"history": self.history_, "learning_rate": self.learning_rate_}
 
     def _tensor_kinds(self, n_classes: int) -> dict[str, TensorKind]:
-        floating = ("float32", "float64")
-        return {
-            "weights": (floating, (self.n_features_in_, n_classes)),
-            "bias": (floating, (n_classes,)),
-        }
+        shapes = {"weights": (self.n_features_in_, n_classes), "bias": (n_classes,)}
+        return {name: (("float32", "float64"), shape) for name, shape in shapes.items()}
 
     def _restore(self, classes: Any, tensors: dict[str, Array], plain: dict[str, Any]) -> None:
         """The optimiser's running means, and the stream of random numbers, start afresh."""
-        self._check_options()
         rate = check_number("learning_rate", plain["learning_rate"], above=0)
-        run = start_run((tensors["weights"], tensors["bias"]), self._settings(rate, self.epochs))
+        run = start_run((tensors["weights"], tensors["bias"]), self._settings(rate, 1, Constant()))
         for name, values in run.history.items():
             values.extend(check_number(name, value) for value in plain["history"].get(name, ()))
-        self._adopt(run, classes, rate, host_generator(self.random_state))
+        self._adopt(run, classes, Pace(rate), host_generator(self.random_state))
+        self._run = None  # the pace is found again, on the rows that come next
 
-    def _model(self) -> LinearModel:
-        return LinearModel(self.loss, float(self.delta), float(self.l2), float(self.l1))
+    def _model(self, constant: float = 1.0) -> LinearModel:
+        return LinearModel(
+            self.loss, float(self.delta), float(self.l2), float(self.l1), float(constant)
+        )
 
-    def _rate(self, rows: Array, n_classes: int, weight: Array | None) -> float:
-        if self.learning_rate == "auto":
-            # Softmax's is at most 1/2, and the kinked losses do well with it. The square of a
-            # margin has 2, and n_classes - 1 of them pull at the true class together.
-            curvature = float(n_classes) if self.loss == "squared_hinge" else 0.5
-            optimizer = make_optimizer(self.optimizer)
-            return automatic_learning_rate(rows, optimizer, curvature, weight)
-        return float(self.learning_rate)
+    def _find_pace(self, rows: Array, n_classes: int, weight: Array | None) -> Pace:
+        if self.learning_rate != "auto":
+            return Pace(float(self.learning_rate))
+        # Softmax's is at most 1/2, and the kinked losses do well with it. The square of a
+        # margin has 2, and n_classes - 1 of them pull at the true class together.
+        curvature = float(n_classes) if self.loss == "squared_hinge" else 0.5
+        return automatic_pace(
+            rows, make_optimizer(self.optimizer), curvature, float(self.l2), weight
+        )
 
-    def _settings(self, rate: float, epochs: int) -> Settings:
+    def _settings(self, rate: float, epochs: int, schedule: Schedule) -> Settings:
         return Settings(
             optimizer=make_optimizer(self.optimizer),
-            schedule=make_schedule(self.schedule),
+            schedule=schedule,
             learning_rate=rate,
             epochs=epochs,
             batch_size=self.batch_size,
@@ -382,15 +472,87 @@ class LinearClassifier(Classifier):
         check_number("delta", self.delta, above=0)
         check_number("l2", self.l2, at_least=0)
         check_number("l1", self.l1, at_least=0)
-        make_optimizer(self.optimizer)
-        make_schedule(self.schedule)
-        if self.learning_rate != "auto":
+        _check_optimizer(self.optimizer)
+        _check_schedule(self.schedule)
+        if not isinstance(self.learning_rate, str):
             check_number("learning_rate", self.learning_rate, above=0)
+        elif self.learning_rate != "auto":
+            raise ValueError(
+                f"learning_rate is {shown(self.learning_rate)}, expected 'auto' or a number above 0"
+            )
         check_integer("batch_size", self.batch_size, at_least=1)
         check_integer("epochs", self.epochs, at_least=1)
-        if self.early_stopping:
-            check_number("validation_fraction", self.validation_fraction, above=0, below=1)
-            check_integer("patience", self.patience, at_least=1)
+        check_flag("replace", self.replace)
+        check_flag("early_stopping", self.early_stopping)
+        check_number("validation_fraction", self.validation_fraction, above=0, below=1)
+        check_integer("patience", self.patience, at_least=1)
+
+
+def automatic_pace(
+    rows: Array,
+    optimizer: Optimizer,
+    curvature: float,
+    l2: float,
+    sample_weight: Array | None = None,
+) -> Pace:
+    """A learning rate, and a constant feature for the bias, that fit the scale of the rows.
+
+    `curvature` : an upper bound of the second derivative of the loss along the scores. Along the
+    weights that of the objective is then at most h = curvature * mean |x|^2 + 2 l2, and steps up
+    to 2 / h are stable. The constant feature adds BIAS_SHARE of that, so the bias learns a little
+    slower than the weights, and l2 is counted twice, since a step of 2 / h would only swing to
+    and fro where l2 is most of h. That is the rate for steps along the gradient; (1 - decay) of
+    it with momentum, which adds up steps; 0.1 / r for Adam and the searches, whose steps do not
+    shrink with the gradient, with r the length of a row and its constant.
+
+    Scaling all features by c scales the weights by 1 / c, and changes no prediction where l2 and
+    l1 are 0 or scaled with the weights.
+    """
+    squared = _mean_square(rows, sample_weight) or 1.0  # features that are all 0 say nothing
+    if not math.isfinite(squared):
+        raise ValueError(
+            f"X holds values whose squares overflow {float_dtype(rows)}; scale it to about 1"
+        )
+    steepness = curvature * squared + 4.0 * l2
+    constant = math.sqrt(BIAS_SHARE * steepness / curvature)
+    if optimizer.uses_gradient and not isinstance(optimizer, Adam):
+        decay = optimizer.decay if isinstance(optimizer, Momentum | Nesterov) else 0.0
+        return Pace(2.0 * (1.0 - decay) / ((1.0 + BIAS_SHARE) * steepness), constant)
+    return Pace(0.1 / math.sqrt(squared + constant**2), constant)
+
+
+def _mean_square(rows: Array, sample_weight: Array | None) -> float:
+    """The mean of |x|^2 over the rows. Reads the host once, or twice where there are weights."""
+    xp, device = namespace_of(rows), device_of(rows)
+    total = xp.asarray(0.0, dtype=float_dtype(rows), device=device)
+    with ignore_overflow():
+        for some in row_blocks(rows.shape[0], 1024):
+            block = xp.astype(rows[some, :], total.dtype, copy=False)
+            squares = xp.vecdot(block, block)
+            if sample_weight is not None:
+                squares = squares * sample_weight[some]
+            total = total + xp.sum(squares)
+    share = rows.shape[0] if sample_weight is None else to_scalar(xp.sum(sample_weight))
+    return float(to_scalar(total)) / float(share)
+
+
+def _check_optimizer(optimizer: Any) -> None:
+    parts = [getattr(optimizer, name, None) for name in ("start", "step")]
+    known = isinstance(optimizer, str) and optimizer in OPTIMIZERS
+    if not known and (isinstance(optimizer, type) or not all(map(callable, parts))):
+        raise ValueError(
+            f"optimizer is {shown(optimizer)}, expected one of "
+            f"{', '.join(map(repr, OPTIMIZERS))}, or an object of xpcls.optimizers"
+        )
+
+
+def _check_schedule(schedule: Any) -> None:
+    known = isinstance(schedule, str) and schedule in SCHEDULES
+    if not known and (isinstance(schedule, type) or not callable(schedule)):
+        raise ValueError(
+            f"schedule is {shown(schedule)}, expected one of "
+            f"{', '.join(map(repr, SCHEDULES))}, or a function (epoch, epochs) -> factor"
+        )
 
 
 def _float_rows(X: Array, weights: Array) -> Array:

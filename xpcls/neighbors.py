@@ -21,7 +21,6 @@ from .validation import (
     check_choice,
     check_integer,
     check_labels,
-    check_rows,
     check_same_length,
 )
 
@@ -74,7 +73,7 @@ class KNeighborsClassifier(Classifier):
         X : rows (N, D) or images (N, H, W, C) of any backend, a list, or a data frame; finite.
         y : (N,) integers, whole floats or text, of at least two classes.
         """
-        rows = check_rows(X, type(self).__name__)
+        rows = self._check_training_rows(X)
         classes, codes = check_labels(y, rows, type(self).__name__)
         check_integer("n_neighbors", self.n_neighbors, at_least=1, at_most=rows.shape[0])
         self._check_options()
@@ -150,7 +149,6 @@ class KNeighborsClassifier(Classifier):
         }
 
     def _restore(self, classes: Any, tensors: dict[str, Array], plain: dict[str, Any]) -> None:
-        self._check_options()
         rows, codes = tensors["rows"], tensors["codes"]
         check_integer("n_neighbors", self.n_neighbors, at_least=1, at_most=rows.shape[0])
         check_same_length(rows.shape[0], codes.shape[0], "codes")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from numbers import Integral, Real
 from typing import Any
 
 from xpcls_backends import (
@@ -15,6 +16,7 @@ from xpcls_backends import (
     as_array,
     device_of,
     flatnonzero,
+    ignore_overflow,
     is_array,
     label_codes,
     like,
@@ -22,9 +24,12 @@ from xpcls_backends import (
     row_blocks,
     to_host,
     to_scalar,
+    widest_float,
 )
 
 from ._sklearn import data_conversion_warning
+
+HOST_KINDS = "OUST"  # of NumPy's dtypes: objects and text, which no device has
 
 
 def check_rows(X: Any, owner: str, name: str = "X") -> Array:
@@ -33,7 +38,7 @@ def check_rows(X: Any, owner: str, name: str = "X") -> Array:
     Raises TypeError or ValueError for other shapes, no rows, no features, complex or sparse data,
     objects that are no numbers, NaN and infinity. Reads one number on the host.
     """
-    X = as_array(X, name)
+    X = _plain_array(X, name)
     xp = namespace_of(X)
     if xp.isdtype(X.dtype, "complex floating"):
         raise ValueError(f"{name} has dtype {X.dtype}: Complex data not supported by {owner}")
@@ -63,12 +68,27 @@ def check_rows(X: Any, owner: str, name: str = "X") -> Array:
     return X
 
 
+def _plain_array(x: Any, name: str) -> Array:
+    """`x` as an array of numbers; of NumPy's subclasses, whose operators differ, the base class."""
+    if x is None or isinstance(x, type):
+        raise ValueError(f"{name} is {shown(x)}, expected an array")
+    if getattr(getattr(x, "dtype", None), "kind", "") == "V":
+        raise TypeError(f"{name} has dtype {shown(x.dtype)}, expected numbers")
+    try:
+        x = as_array(x, name)
+    except OverflowError:
+        raise ValueError(f"{name} holds an integer too large for float64") from None
+    return to_host(x) if type(x).__module__.partition(".")[0] == "numpy" else x
+
+
 def _check_finite(X: Array, name: str) -> None:
     xp = namespace_of(X)
     if not xp.isdtype(X.dtype, "real floating"):
         return
+    with ignore_overflow():  # a sum that is not finite is looked into below
+        total = to_scalar(xp.sum(xp.sum(X, axis=1)) * 0.0)
     # A finite sum proves every entry finite, at one pass and no temporary.
-    if math.isfinite(to_scalar(xp.sum(xp.sum(X, axis=1)) * 0.0)):
+    if math.isfinite(total):
         return
     for rows in row_blocks(X.shape[0], 1024):
         wrong = flatnonzero(~xp.isfinite(X[rows, :]))
@@ -89,10 +109,6 @@ def check_labels(y: Any, X: Array, owner: str, weight: Array | None = None) -> t
     are left out of both. Raises for a missing y, a shape that is not (N,), another length
     than X, another device than X's, NaN, fractions, and a single class.
     """
-    if y is None:
-        raise ValueError(
-            f"This {owner} estimator requires y to be passed, but the target y is None"
-        )
     host = _check_label_values(y, X, owner)
     if weight is not None:
         host = host[to_host(weight) > 0]
@@ -109,63 +125,109 @@ def check_classes(classes: Any, X: Array) -> Any:
     """`classes`, all labels that will ever come, sorted and placed like X; at least two."""
     if classes is None:
         raise ValueError("classes is None, but the first call of partial_fit needs all labels")
-    distinct, _ = label_codes(_small_to_host(classes, X, "classes"))
+    distinct, _ = label_codes(_labels_on_host(classes, X, "classes", "partial_fit"))
     if distinct.shape[0] < 2:
-        raise ValueError(f"classes is {classes!r}, expected at least two labels")
+        raise ValueError(f"classes is {shown(classes)}, expected at least two labels")
     return _place_classes(distinct, X)
 
 
-def check_codes(y: Any, classes: Any, X: Array) -> Array:
+def check_codes(y: Any, classes: Any, X: Array, owner: str) -> Array:
     """The position of each label of `y` among `classes`: (N,) int64, like X."""
-    labels = _check_label_values(y, X, "partial_fit").tolist()
-    positions = {label: i for i, label in enumerate(to_host(classes).tolist())}
+    labels = _check_label_values(y, X, owner).tolist()
+    known = to_host(classes).tolist()
+    positions = {label: i for i, label in enumerate(known)}
     for label in labels:
         if label not in positions:
-            raise ValueError(f"y holds {label!r}, which is not among the classes")
+            raise ValueError(f"y holds {label!r}, which is not among the classes {shown(known)}")
     xp, device = namespace_of(X), device_of(X)
     return xp.asarray([positions[label] for label in labels], dtype=xp.int64, device=device)
 
 
+def check_truth(y: Any, X: Array, classes: Any, owner: str) -> Any:
+    """`y` on the host, (N,), to be compared with labels of `classes`; text only with text."""
+    host = _check_label_values(y, X, owner)
+    kinds = [_label_kind(labels) for labels in (host, classes)]
+    if kinds[0] != kinds[1]:
+        raise ValueError(
+            f"y holds {kinds[0]} like {shown(host.tolist()[0])}, but {owner} was fitted with "
+            f"{kinds[1]} like {shown(classes.tolist()[0])}"
+        )
+    return host
+
+
 def _place_classes(classes: Any, X: Array) -> Any:
-    """Classes that are numbers live where X does; text lives on the host."""
-    return classes if classes.dtype.kind in "OUS" else like(classes, X)
+    """Classes that are numbers live where X does; text and objects live on the host."""
+    kind = classes.dtype.kind
+    if kind in HOST_KINDS:
+        return classes
+    xp, device = namespace_of(X), device_of(X)
+    narrow = widest_float(xp, device) == xp.float32
+    # A list of whole floats is float64, which this device has not.
+    return like(classes.astype("float32") if kind == "f" and narrow else classes, X)
 
 
 def _check_label_values(y: Any, X: Array, owner: str) -> Any:
     """`y` on the host, (N,), one label a row of X."""
-    host = _small_to_host(y, X, "y")
+    if y is None:
+        raise ValueError(
+            f"This {owner} estimator requires y to be passed, but the target y is None"
+        )
+    host = _labels_on_host(y, X, "y", owner)
+    check_same_length(X.shape[0], host.shape[0], "y")
+    return host
+
+
+def _labels_on_host(y: Any, X: Array, name: str, owner: str) -> Any:
+    """Labels on the host, one-dimensional: integers, booleans, whole floats or text."""
+    host = _small_to_host(y, X, name)
     if host.ndim == 2 and host.shape[1] == 1:
         warnings.warn(
-            "A column-vector y was passed when a 1d array was expected. Please change the shape "
-            "of y to (n_samples,), for example using ravel()",
+            f"A column-vector {name} was passed when a 1d array was expected. Please change the "
+            f"shape of {name} to (n_samples,), for example using ravel()",
             data_conversion_warning(),
-            stacklevel=4,
+            stacklevel=5,
         )
         host = host[:, 0]
+    if host.ndim == 0:
+        raise ValueError(
+            f"{name} should be a 1d array, got an array of shape () instead: {shown(y)}"
+        )
     if host.ndim != 1:
-        raise ValueError(f"y should be a 1d array, got an array of shape {host.shape} instead")
-    check_same_length(X.shape[0], host.shape[0], "y")
+        raise ValueError(f"{name} should be a 1d array, got an array of shape {host.shape} instead")
     kind = host.dtype.kind
     if kind == "c":
-        raise ValueError(f"y has dtype {host.dtype}: Complex data not supported by {owner}")
+        raise ValueError(f"{name} has dtype {host.dtype}: Complex data not supported by {owner}")
+    if kind in "mMV":
+        raise TypeError(
+            f"Unknown label type: {name} has dtype {shown(host.dtype)}; a classifier expects "
+            "classes: integers or text"
+        )
     if kind == "f":
-        _check_float_labels(host, "y")
-    if kind == "O" and any(label is None or label != label for label in host.tolist()):
-        raise ValueError("Input y contains NaN: a label is missing; remove those rows")
+        _check_float_labels(host.tolist(), name)
+    if kind == "O":
+        _check_object_labels(host.tolist(), name)
     return host
 
 
 def _small_to_host(x: Any, X: Array, name: str) -> Any:
     """Labels or weights on the host, to be checked there; an array must live where X does."""
+    if hasattr(x, "tocsr") or hasattr(x, "tocoo"):
+        raise TypeError(f"{name} is sparse, but dense data is required; use {name}.toarray()")
+    if hasattr(x, "filled") and hasattr(x, "mask"):
+        raise TypeError(f"{name} is a masked array; fill its gaps with {name}.filled(value)")
+    if isinstance(x, type):
+        raise TypeError(f"{name} is {shown(x)}, expected an array")
     if hasattr(x, "to_numpy"):
         x = x.to_numpy()
-    if is_array(x) and not (hasattr(x.dtype, "kind") and x.dtype.kind in "OUS"):
+    if is_array(x) and getattr(x.dtype, "kind", "-") not in HOST_KINDS:
         check_same_place(x, X, name)
-    return to_host(x)
+    try:
+        return to_host(x)
+    except ValueError as error:  # rows of several lengths
+        raise ValueError(f"{name} cannot be made an array: {error}") from None
 
 
-def _check_float_labels(host: Any, name: str) -> None:
-    values = host.tolist()
+def _check_float_labels(values: list[Any], name: str) -> None:
     for value in values:
         if math.isnan(value) or math.isinf(value):
             what = "NaN" if math.isnan(value) else "infinity"
@@ -178,6 +240,32 @@ def _check_float_labels(host: Any, name: str) -> None:
         )
 
 
+def _check_object_labels(labels: list[Any], name: str) -> None:
+    """Labels of any Python type: all text, all bytes, or all numbers."""
+    plain = [label.item() if hasattr(label, "item") else label for label in labels]
+    for label in plain:
+        if label is None or type(label).__name__ in ("NAType", "NaTType"):
+            raise ValueError(f"Input {name} contains NaN: {label!r} is no label; remove those rows")
+        if not isinstance(label, str | bytes | Real):
+            raise TypeError(
+                f"Unknown label type: {name} holds {shown(label)}; a classifier expects classes: "
+                "integers or text"
+            )
+    _check_float_labels([label for label in plain if isinstance(label, float)], name)
+    first = {next(t for t in (str, bytes, Real) if isinstance(x, t)): x for x in reversed(plain)}
+    if len(first) > 1:
+        listed = " and ".join(shown(label) for label in first.values())
+        raise TypeError(f"{name} holds labels of several types, {listed}; convert them to one")
+
+
+def _label_kind(host: Any) -> str:
+    if host.dtype.kind in "OUST":
+        label = host.tolist()[0] if host.shape[0] else ""
+        if isinstance(label, str | bytes):
+            return "text" if isinstance(label, str) else "bytes"
+    return "numbers"
+
+
 def check_same_length(n: int, other: int, name: str) -> None:
     """Raise unless `name` has one entry for each row of X."""
     if n != other:
@@ -188,14 +276,32 @@ def check_same_length(n: int, other: int, name: str) -> None:
 
 
 def check_weights(sample_weight: Any, X: Array) -> Array | None:
-    """`sample_weight` as (N,) float of the kind of X, or None for None.
+    """`sample_weight` as (N,) float of the kind of X, or None for None; see `check_host_weights`.
+
+    They are multiplied by a power of two, which changes no weighted mean, so that weights of any
+    size are neither infinite nor 0 in the dtype of X.
+    """
+    weight = check_host_weights(sample_weight, X)
+    if weight is None:
+        return None
+    weight = weight * 2.0 ** -math.frexp(float(weight.max()))[1]
+    xp = namespace_of(X)
+    dtype = X.dtype if xp.isdtype(X.dtype, "real floating") else xp.float32
+    return xp.asarray(weight, dtype=dtype, device=device_of(X))
+
+
+def check_host_weights(sample_weight: Any, X: Array) -> Any:
+    """`sample_weight` as (N,) float64 on the host, or None for None.
 
     One number stands for equal weights. Raises for other shapes, NaN, infinity, negative weights
     and weights that are all 0.
     """
     if sample_weight is None:
         return None
-    weight = to_host(as_array(_small_to_host(sample_weight, X, "sample_weight"), "sample_weight"))
+    weight = _plain_array(_small_to_host(sample_weight, X, "sample_weight"), "sample_weight")
+    if weight.dtype.kind == "c":
+        raise ValueError(f"sample_weight has dtype {weight.dtype}: Complex data not supported")
+    weight = weight.astype("float64")
     if weight.ndim == 0:
         weight = weight.repeat(X.shape[0])
     if weight.ndim != 1:
@@ -206,17 +312,15 @@ def check_weights(sample_weight: Any, X: Array) -> Array | None:
         raise ValueError(
             f"sample_weight.shape == {weight.shape}, expected {(X.shape[0],)}, one a row of X"
         )
-    least, total = float(weight.min()), float(weight.sum())
-    if not math.isfinite(total) or least < 0:
+    least, most = float(weight.min()), float(weight.max())
+    if not math.isfinite(least) or not math.isfinite(most) or least < 0:
         raise ValueError(
-            f"sample_weight has minimum {least} and sum {total}, expected finite weights of 0 or "
+            f"sample_weight holds values from {least} to {most}, expected finite weights of 0 or "
             "more"
         )
-    if total == 0:
+    if most == 0:
         raise ValueError("sample_weight is zero for every row, so no row is left to learn from")
-    xp = namespace_of(X)
-    dtype = X.dtype if xp.isdtype(X.dtype, "real floating") else xp.float32
-    return xp.asarray(weight, dtype=dtype, device=device_of(X))
+    return weight
 
 
 def check_same_place(x: Array, other: Array, name: str = "X", what: str = "X") -> None:
@@ -240,10 +344,13 @@ def check_number(
     """A finite number within the limits given, or an error with its name and value."""
     limits = {"above": above, "of at least": at_least, "below": below, "of at most": at_most}
     given = [f"{word} {limit:g}" for word, limit in limits.items() if limit is not None]
-    wanted = "a number " + " and ".join(given)
-    if isinstance(value, bool) or not hasattr(value, "__float__"):
-        raise TypeError(f"{name} is {value!r}, expected {wanted}")
-    number = float(value)
+    wanted = "a finite number " + " and ".join(given)
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} is {shown(value)}, expected {wanted}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
     if (
         not math.isfinite(number)
         or (above is not None and number <= above)
@@ -251,7 +358,7 @@ def check_number(
         or (below is not None and number >= below)
         or (at_most is not None and number > at_most)
     ):
-        raise ValueError(f"{name} is {value!r}, expected {wanted}")
+        raise ValueError(f"{name} is {shown(value)}, expected {wanted}")
     return number
 
 
@@ -259,11 +366,11 @@ def check_integer(name: str, value: object, *, at_least: int, at_most: int | Non
     """An integer within the limits given, or an error with its name and value."""
     upto = "" if at_most is None else f" and at most {at_most}"
     wanted = f"an integer of at least {at_least}{upto}"
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} is {value!r}, expected {wanted}")
-    number = int(value.__index__())
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} is {shown(value)}, expected {wanted}")
+    number = int(value)
     if number < at_least or (at_most is not None and number > at_most):
-        raise ValueError(f"{name} is {value!r}, expected {wanted}")
+        raise ValueError(f"{name} is {shown(value)}, expected {wanted}")
     return number
 
 
@@ -271,5 +378,17 @@ def check_choice(name: str, value: object, choices: Any) -> Any:
     """One of `choices`, or an error that lists them."""
     if not isinstance(value, str) or value not in choices:
         listed = ", ".join(map(repr, choices))
-        raise ValueError(f"{name} is {value!r}, expected one of {listed}")
+        raise ValueError(f"{name} is {shown(value)}, expected one of {listed}")
     return value
+
+
+def check_flag(name: str, value: object) -> None:
+    """True or False, NumPy's too, and nothing that is merely true or false in a condition."""
+    if not isinstance(value, bool) and type(value).__name__ != "bool":
+        raise TypeError(f"{name} is {shown(value)}, expected True or False")
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """`repr(value)` for a message: on one line, and not too long."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= limit else f"{text[:limit]}..."

@@ -55,13 +55,23 @@ def comparison_table(rows: Sequence[Row]) -> Table:
             f"{row.validation_accuracy:.4f}",
             f"{row.test_accuracy:.4f}",
             f"{row.fit_seconds:.2f}",
-            f"{row.predict_seconds:.3f}",
+            f"{row.predict_seconds:.4f}",
             f"{row.images_per_second:,.0f}",
             row.device,
         )
         for row in rows
     ]
     return table_of(headings, cells, set(headings[2:7]))
+
+
+def described(name: str, data: Dataset, parts: Split, seed: int) -> str:
+    """A data set and its parts in a line."""
+    height, width, channels = data.images.shape[1:]
+    return (
+        f"{name}: {len(data)} images of {height} x {width} x {channels} in {len(data.class_names)} "
+        f"classes; {len(parts.train)} for training, {len(parts.validation)} for validation, "
+        f"{len(parts.test)} for testing, divided by seed {seed}"
+    )
 
 
 def write_comparison(

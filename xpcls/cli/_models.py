@@ -50,7 +50,7 @@ def compare(
     from xpcls import data as readers
     from xpcls.progress import show_progress
 
-    from ._console import comparison_table, note, show, write_comparison
+    from ._console import comparison_table, described, note, show, write_comparison
 
     names = chosen(models, comparison.CANDIDATES)
     if json is not None:
@@ -59,7 +59,7 @@ def compare(
     with show_progress():
         loaded = readers.load(data)
     parts = readers.split(loaded, random_state=seed)
-    note(f"{loaded!r}, {parts!r}, seed {seed}")
+    note(described(data, loaded, parts, seed))
     rows = []
     try:
         with show_progress():
