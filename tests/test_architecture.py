@@ -25,11 +25,13 @@ LAYERS: tuple[set[str], ...] = (
     {"progress", "_sklearn", "_version"},
     {"validation"},
     {"distances", "losses", "regularizers", "optimizers"},
-    {"training", "base"},
+    {"training", "base", "linear_model"},
     {"neighbors", "linear", "networks", "features", "graph"},
+    {"pixels"},
     {"checks", "storage", "model_selection", "compare", "parity"},
     {"plots", "demo"},
-    {"cli", "__main__"},
+    {"cli"},
+    {"__main__"},
 )
 # Beside the layers: reads files, knows no algorithm, and is used from `checks` and its like up.
 BESIDE = "data"

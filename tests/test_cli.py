@@ -177,7 +177,10 @@ WRONG: list[tuple[str, str]] = [
     ("train softmax --out /no/such/place/model", "there is no folder /no/such/place"),
     ("train softmax --out model.xpcls --set l2", "--set is 'l2', expected NAME=VALUE"),
     ("train softmax --out model.xpcls --set lambda=1", "Invalid parameter 'lambda'"),
-    ("train softmax --out model.xpcls --set l2=-1", "l2 is -1, expected a number of at least 0"),
+    (
+        "train softmax --out model.xpcls --set l2=-1",
+        "l2 is -1, expected a finite number of at least 0",
+    ),
     ("train knn --out model.xpcls --set n_neighbors=0", "n_neighbors is 0"),
     ("evaluate no-such-model", "no-such-model"),
     ("evaluate {readme}", "README"),

@@ -10,7 +10,7 @@ import pytest
 
 from xpcls import KNeighborsClassifier, LinearClassifier
 from xpcls.base import Classifier
-from xpcls.linear import LINEAR_LOSSES
+from xpcls.linear_model import LINEAR_LOSSES
 from xpcls_backends import Backend, device_of, is_array, namespace_of, to_host
 from xpcls_backends.testing import forbid_host_reads
 

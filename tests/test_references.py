@@ -11,7 +11,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KNeighborsClassifier as Theirs
 
 from xpcls import KNeighborsClassifier, LinearClassifier
-from xpcls.linear import LINEAR_LOSSES, LinearModel
+from xpcls.linear_model import LINEAR_LOSSES, LinearModel
 from xpcls_backends import Backend, to_host
 
 X, Y = load_digits(return_X_y=True)

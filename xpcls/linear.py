@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Self
 
 from xpcls_backends import (
     Array,
     HostGenerator,
-    device_of,
     flatnonzero,
     host_generator,
     ignore_overflow,
@@ -24,23 +23,18 @@ from xpcls_backends import (
 
 from ._sklearn import WeightedFit
 from .base import Classifier, TensorKind
-from .losses import LOSSES, MARGIN_LOSSES, probabilities
-from .optimizers import (
-    OPTIMIZERS,
-    SCHEDULES,
-    Adam,
-    Constant,
-    Momentum,
-    Nesterov,
-    Optimizer,
-    Parameters,
-    Schedule,
-    float_dtype,
-    make_optimizer,
-    make_schedule,
+from .linear_model import (
+    LINEAR_LOSSES,
+    LinearModel,
+    Pace,
+    automatic_pace,
+    curvature,
+    stretched,
+    zero_parameters,
 )
-from .regularizers import elastic_net, shrink
-from .training import DivergenceError, Run, Settings, hold_out, start_run, take_rows, train
+from .losses import probabilities
+from .optimizers import Constant, Optimizer, Schedule, make_optimizer, make_schedule
+from .training import Run, Settings, hold_out, start_run, take_rows, train
 from .validation import (
     check_choice,
     check_classes,
@@ -52,75 +46,6 @@ from .validation import (
     check_weights,
     shown,
 )
-
-LINEAR_LOSSES = (*MARGIN_LOSSES, "softmax")
-BIAS_SHARE = 1.0 / 8.0  # of the curvature: see `automatic_pace`
-
-
-@dataclass(frozen=True)
-class LinearModel:
-    """The function that is trained: parameters are weights (D, C) and bias weights (C,).
-
-    The bias is the weight of a constant feature, `constant`, which is 1 in the lecture's bias
-    trick: b = constant * bias weights. A constant about as long as a row lets one learning rate
-    serve weights and bias, whatever the scale of the features.
-    """
-
-    loss: str
-    delta: float
-    l2: float
-    l1: float
-    constant: float = 1.0
-
-    def scores(self, parameters: Parameters, X: Array) -> Array:
-        """X W + b, (N, C); X (N, D) of any real dtype."""
-        weights, bias = parameters
-        return _float_rows(X, weights) @ weights + self.constant * bias
-
-    def objective(
-        self,
-        parameters: Parameters,
-        X: Array,
-        y: Array,
-        sample_weight: Array | None,
-        with_gradient: bool,
-    ) -> tuple[Array, Parameters | None]:
-        """Mean loss plus l2 sum(W^2) plus l1 sum(|W|), and the gradient without its l1 part.
-
-        L1 is left to `after_step`, which can make weights exactly 0. `sample_weight` has mean 1
-        over all rows: a mini-batch of heavy rows then counts for more than one of light rows,
-        and the mean over mini-batches is the weighted mean over the rows.
-        """
-        weights, xp = parameters[0], namespace_of(*parameters)
-        rows = _float_rows(X, weights)
-        options = {"delta": self.delta} if self.loss in MARGIN_LOSSES else {}
-        scores = self.scores(parameters, rows)
-        value, of_scores = LOSSES[self.loss](
-            scores, y, sample_weight=sample_weight, validate=False, **options
-        )
-        if sample_weight is not None:
-            share = xp.mean(sample_weight)
-            value, of_scores = value * share, of_scores * share
-        penalty, _ = elastic_net(weights, self.l2, self.l1)
-        if not with_gradient:
-            return value + penalty, None
-        of_weights = rows.mT @ of_scores
-        if self.l2:
-            of_weights = of_weights + (2.0 * self.l2) * weights
-        return value + penalty, (of_weights, self.constant * xp.sum(of_scores, axis=0))
-
-    def after_step(self, parameters: Parameters, rate: float) -> Parameters:
-        """The proximal step of L1."""
-        weights, bias = parameters
-        return (shrink(weights, rate * self.l1) if self.l1 else weights), bias
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How fast to learn: the rate, and the constant feature whose weight is the bias."""
-
-    rate: float
-    constant: float = 1.0
 
 
 class LinearClassifier(WeightedFit, Classifier):
@@ -221,7 +146,7 @@ class LinearClassifier(WeightedFit, Classifier):
             rows, codes, weight = take_rows(rest, rows, codes, weight)
         pace = self._find_pace(rows, classes.shape[0], weight)
         settings = self._settings(pace.rate, self.epochs, make_schedule(self.schedule))
-        run = start_run(_zero_parameters(rows, classes.shape[0]), settings)
+        run = start_run(zero_parameters(rows, classes.shape[0]), settings)
         self._train(run, settings, pace, rows, codes, weight, generator, validation)
         self._learn_columns(X, rows)
         self._adopt(run, classes, pace, generator)
@@ -286,7 +211,7 @@ class LinearClassifier(WeightedFit, Classifier):
         pace = self._find_pace(rows, classes.shape[0], weight)
         settings = self._settings(pace.rate, 1, Constant())
         if not hasattr(self, "classes_"):
-            return pace, start_run(_zero_parameters(rows, classes.shape[0]), settings)
+            return pace, start_run(zero_parameters(rows, classes.shape[0]), settings)
         run = start_run((self.coef_.mT, self.intercept_ / pace.constant), settings)
         run.history = {name: list(values) for name, values in self.history_.items()}
         return pace, run
@@ -346,12 +271,7 @@ class LinearClassifier(WeightedFit, Classifier):
                 f"image_shape is {image_shape}, which holds {math.prod(image_shape)} values, but "
                 f"each class has {self.n_features_in_} weights"
             )
-        xp = namespace_of(self.coef_)
-        low = xp.min(self.coef_, axis=1, keepdims=True)
-        span = xp.max(self.coef_, axis=1, keepdims=True) - low
-        span = xp.where(span > 0, span, xp.ones_like(span))
-        stretched = xp.round((self.coef_ - low) / span * 255.0)
-        return xp.reshape(xp.astype(stretched, xp.uint8), (-1, *image_shape))
+        return stretched(self.coef_, tuple(image_shape))
 
     def _class_positions(self, X: Any) -> Array:
         scores = self._scores(X)
@@ -386,7 +306,6 @@ class LinearClassifier(WeightedFit, Classifier):
         generator: HostGenerator,
         validation: tuple[Array, Array] | None,
     ) -> None:
-        """Take the steps; raise DivergenceError also where the last one left the finite numbers."""
         model = self._model(pace.constant)
         xp = namespace_of(rows)
         if weight is not None:
@@ -402,14 +321,6 @@ class LinearClassifier(WeightedFit, Classifier):
             validation=validation,
             after_step=model.after_step,
         )
-        with ignore_overflow():
-            total = to_scalar(xp.sum(xp.stack([xp.sum(p * 0.0) for p in run.parameters])))
-        if not math.isfinite(total):
-            raise DivergenceError(
-                f"weights are not finite after step {run.step} with a learning rate of "
-                f"{settings.learning_rate:g}; try a smaller learning_rate, or features scaled to "
-                "about 1"
-            )
 
     def _adopt(self, run: Run, classes: Any, pace: Pace, generator: HostGenerator) -> None:
         """Make what a run has learnt this classifier's own; then let an interruption go on."""
@@ -441,19 +352,14 @@ class LinearClassifier(WeightedFit, Classifier):
         self._run = None  # the pace is found again, on the rows that come next
 
     def _model(self, constant: float = 1.0) -> LinearModel:
-        return LinearModel(
-            self.loss, float(self.delta), float(self.l2), float(self.l1), float(constant)
-        )
+        numbers = (float(number) for number in (self.delta, self.l2, self.l1, constant))
+        return LinearModel(self.loss, *numbers)
 
     def _find_pace(self, rows: Array, n_classes: int, weight: Array | None) -> Pace:
         if self.learning_rate != "auto":
             return Pace(float(self.learning_rate))
-        # Softmax's is at most 1/2, and the kinked losses do well with it. The square of a
-        # margin has 2, and n_classes - 1 of them pull at the true class together.
-        curvature = float(n_classes) if self.loss == "squared_hinge" else 0.5
-        return automatic_pace(
-            rows, make_optimizer(self.optimizer), curvature, float(self.l2), weight
-        )
+        optimizer, l2 = make_optimizer(self.optimizer), float(self.l2)
+        return automatic_pace(rows, optimizer, curvature(self.loss, n_classes), l2, weight)
 
     def _settings(self, rate: float, epochs: int, schedule: Schedule) -> Settings:
         return Settings(
@@ -472,8 +378,8 @@ class LinearClassifier(WeightedFit, Classifier):
         check_number("delta", self.delta, above=0)
         check_number("l2", self.l2, at_least=0)
         check_number("l1", self.l1, at_least=0)
-        _check_optimizer(self.optimizer)
-        _check_schedule(self.schedule)
+        make_optimizer(self.optimizer)
+        make_schedule(self.schedule)
         if not isinstance(self.learning_rate, str):
             check_number("learning_rate", self.learning_rate, above=0)
         elif self.learning_rate != "auto":
@@ -486,85 +392,3 @@ class LinearClassifier(WeightedFit, Classifier):
         check_flag("early_stopping", self.early_stopping)
         check_number("validation_fraction", self.validation_fraction, above=0, below=1)
         check_integer("patience", self.patience, at_least=1)
-
-
-def automatic_pace(
-    rows: Array,
-    optimizer: Optimizer,
-    curvature: float,
-    l2: float,
-    sample_weight: Array | None = None,
-) -> Pace:
-    """A learning rate, and a constant feature for the bias, that fit the scale of the rows.
-
-    `curvature` : an upper bound of the second derivative of the loss along the scores. Along the
-    weights that of the objective is then at most h = curvature * mean |x|^2 + 2 l2, and steps up
-    to 2 / h are stable. The constant feature adds BIAS_SHARE of that, so the bias learns a little
-    slower than the weights, and l2 is counted twice, since a step of 2 / h would only swing to
-    and fro where l2 is most of h. That is the rate for steps along the gradient; (1 - decay) of
-    it with momentum, which adds up steps; 0.1 / r for Adam and the searches, whose steps do not
-    shrink with the gradient, with r the length of a row and its constant.
-
-    Scaling all features by c scales the weights by 1 / c, and changes no prediction where l2 and
-    l1 are 0 or scaled with the weights.
-    """
-    squared = _mean_square(rows, sample_weight) or 1.0  # features that are all 0 say nothing
-    if not math.isfinite(squared):
-        raise ValueError(
-            f"X holds values whose squares overflow {float_dtype(rows)}; scale it to about 1"
-        )
-    steepness = curvature * squared + 4.0 * l2
-    constant = math.sqrt(BIAS_SHARE * steepness / curvature)
-    if optimizer.uses_gradient and not isinstance(optimizer, Adam):
-        decay = optimizer.decay if isinstance(optimizer, Momentum | Nesterov) else 0.0
-        return Pace(2.0 * (1.0 - decay) / ((1.0 + BIAS_SHARE) * steepness), constant)
-    return Pace(0.1 / math.sqrt(squared + constant**2), constant)
-
-
-def _mean_square(rows: Array, sample_weight: Array | None) -> float:
-    """The mean of |x|^2 over the rows. Reads the host once, or twice where there are weights."""
-    xp, device = namespace_of(rows), device_of(rows)
-    total = xp.asarray(0.0, dtype=float_dtype(rows), device=device)
-    with ignore_overflow():
-        for some in row_blocks(rows.shape[0], 1024):
-            block = xp.astype(rows[some, :], total.dtype, copy=False)
-            squares = xp.vecdot(block, block)
-            if sample_weight is not None:
-                squares = squares * sample_weight[some]
-            total = total + xp.sum(squares)
-    share = rows.shape[0] if sample_weight is None else to_scalar(xp.sum(sample_weight))
-    return float(to_scalar(total)) / float(share)
-
-
-def _check_optimizer(optimizer: Any) -> None:
-    parts = [getattr(optimizer, name, None) for name in ("start", "step")]
-    known = isinstance(optimizer, str) and optimizer in OPTIMIZERS
-    if not known and (isinstance(optimizer, type) or not all(map(callable, parts))):
-        raise ValueError(
-            f"optimizer is {shown(optimizer)}, expected one of "
-            f"{', '.join(map(repr, OPTIMIZERS))}, or an object of xpcls.optimizers"
-        )
-
-
-def _check_schedule(schedule: Any) -> None:
-    known = isinstance(schedule, str) and schedule in SCHEDULES
-    if not known and (isinstance(schedule, type) or not callable(schedule)):
-        raise ValueError(
-            f"schedule is {shown(schedule)}, expected one of "
-            f"{', '.join(map(repr, SCHEDULES))}, or a function (epoch, epochs) -> factor"
-        )
-
-
-def _float_rows(X: Array, weights: Array) -> Array:
-    """X in the dtype of the weights."""
-    return namespace_of(X).astype(X, weights.dtype, copy=False)
-
-
-def _zero_parameters(X: Array, n_classes: int) -> Parameters:
-    """Zero weights are as good a start as any for a linear model, and its loss there is known."""
-    xp, device = namespace_of(X), device_of(X)
-    dtype = float_dtype(X)
-    return (
-        xp.zeros((X.shape[1], n_classes), dtype=dtype, device=device),
-        xp.zeros((n_classes,), dtype=dtype, device=device),
-    )

@@ -20,12 +20,11 @@ from typing import Any, ClassVar, Protocol
 from xpcls_backends import (
     Array,
     HostGenerator,
-    device_of,
     like,
     namespace_of,
-    row_blocks,
-    to_scalar,
 )
+
+from .validation import shown
 
 Parameters = tuple[Array, ...]
 Objective = Callable[[Parameters, bool], tuple[Array, Parameters | None]]
@@ -214,9 +213,13 @@ def make_optimizer(optimizer: str | Optimizer) -> Optimizer:
     """The optimiser of that name, or `optimizer` itself where it is one."""
     if isinstance(optimizer, str) and optimizer in OPTIMIZERS:
         return OPTIMIZERS[optimizer]()
-    if isinstance(optimizer, str | type) or not hasattr(optimizer, "step"):
+    parts = [getattr(optimizer, name, None) for name in ("start", "step")]
+    if isinstance(optimizer, str | type) or not all(map(callable, parts)):
         names = ", ".join(map(repr, OPTIMIZERS))
-        raise ValueError(f"optimizer is {optimizer!r}, expected one of {names}, or an optimizer")
+        raise ValueError(
+            f"optimizer is {shown(optimizer)}, expected one of {names}, or an object of "
+            "xpcls.optimizers"
+        )
     return optimizer
 
 
@@ -278,35 +281,11 @@ def make_schedule(schedule: str | Schedule) -> Schedule:
         return SCHEDULES[schedule]()
     if isinstance(schedule, type) or not callable(schedule):
         names = ", ".join(map(repr, SCHEDULES))
-        raise ValueError(f"schedule is {schedule!r}, expected one of {names}, or a function")
+        raise ValueError(
+            f"schedule is {shown(schedule)}, expected one of {names}, or a function "
+            "(epoch, epochs) -> factor"
+        )
     return schedule
-
-
-def automatic_learning_rate(
-    X: Array, optimizer: Optimizer, curvature: float, sample_weight: Array | None = None
-) -> float:
-    """A learning rate that fits the scale of the rows.
-
-    `curvature` : an upper bound of the second derivative of the loss along the scores. Along the
-    weights it is then at most curvature * r^2, with r^2 = 1 + mean |x|^2, the 1 for the bias, and
-    steps up to 2 / (curvature * r^2) are stable. That is the rate for steps along the gradient;
-    (1 - decay) of it with momentum, which adds up steps; 0.1 / r for Adam and the searches, whose
-    steps do not shrink with the gradient. Scaling all features by c scales the weights by 1 / c
-    and changes no prediction, but for the bias.
-    """
-    xp, device = namespace_of(X), device_of(X)
-    total = xp.asarray(0.0, dtype=float_dtype(X), device=device)
-    for rows in row_blocks(X.shape[0], 1024):
-        block = xp.astype(X[rows, :], total.dtype, copy=False)
-        squares = xp.vecdot(block, block)
-        total = total + xp.sum(squares if sample_weight is None else squares * sample_weight[rows])
-    share = X.shape[0] if sample_weight is None else to_scalar(xp.sum(sample_weight))
-    r_squared = 1.0 + float(to_scalar(total)) / float(share)
-    if isinstance(optimizer, Momentum | Nesterov):
-        return 2.0 * (1.0 - optimizer.decay) / (curvature * r_squared)
-    if optimizer.uses_gradient and not isinstance(optimizer, Adam):
-        return 2.0 / (curvature * r_squared)
-    return 0.1 / math.sqrt(r_squared)
 
 
 def float_dtype(X: Array) -> Any:

@@ -16,7 +16,8 @@ from xpcls_backends import Backend, namespace_of, to_host
 
 from .data import Dataset, Split
 from .distances import nearest
-from .linear import LINEAR_LOSSES, LinearClassifier
+from .linear import LinearClassifier
+from .linear_model import LINEAR_LOSSES
 from .progress import advance
 
 TRAIN_ROWS, QUERY_ROWS = 1000, 200  # enough to differ, few enough to wait for

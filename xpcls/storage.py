@@ -234,6 +234,8 @@ def _text_labels(classes: Any) -> dict[str, Any] | None:
 def _labels_of(text: dict[str, Any]) -> Any:
     """The reverse: an array of str of that width, or of objects where it is None."""
     values, width = text["values"], text["width"]
+    if not all(isinstance(value, str | int | float) for value in values):
+        raise _Refused("its classes are neither text nor numbers")
     labels = object_array(values)
     if width is None:
         return labels
@@ -321,7 +323,7 @@ def _parsed(content: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
             f"its format is {written}, and this xpcls reads {FORMAT}",
             f"update xpcls; the file was written by {meta.get('versions', {}).get('xpcls')!s:.20}",
         )
-    if written != FORMAT or meta["sha256"] != _digest(meta, tensors):
+    if type(written) is not int or written != FORMAT or meta["sha256"] != _digest(meta, tensors):
         raise _Refused("it is damaged: its checksum does not fit its contents")
     return meta, tensors
 

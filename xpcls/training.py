@@ -35,6 +35,7 @@ History = dict[str, list[float]]
 
 HISTORY = ("loss", "train_accuracy", "validation_accuracy", "learning_rate", "seconds")
 READ_EVERY = 100  # steps between two looks at the losses
+ADVICE = "try a smaller learning_rate, or features scaled to about 1"
 ACCURACY_ROWS = 5000  # training accuracy is measured on at most so many rows
 
 
@@ -137,7 +138,20 @@ def train(
         run.interrupted = True
     if best.accuracy is not None:
         run.parameters = best.parameters
+    _check_last_step(run, settings)
     return run
+
+
+def _check_last_step(run: Run, settings: Settings) -> None:
+    """The losses tell of every step but the last, after which none was computed."""
+    xp = namespace_of(*run.parameters)
+    with ignore_overflow():
+        total = to_scalar(xp.sum(xp.stack([xp.sum(p * 0.0) for p in run.parameters])))
+    if not math.isfinite(total):
+        raise DivergenceError(
+            f"the parameters are not finite after step {run.step} with a learning rate of "
+            f"{settings.learning_rate:g}; {ADVICE}"
+        )
 
 
 def _epoch(
@@ -218,7 +232,7 @@ def _read_losses(values: list[Array], step: int, rate: float) -> float:
         if not math.isfinite(loss):
             raise DivergenceError(
                 f"the loss is {loss} at step {step - len(losses) + i + 1} with a learning rate of "
-                f"{rate:g}; try a smaller learning_rate, or features scaled to about 1"
+                f"{rate:g}; {ADVICE}"
             )
     return math.fsum(losses)
 

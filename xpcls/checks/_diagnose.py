@@ -63,15 +63,15 @@ def _mistake(
         return None
     if not (a != 0).any():
         return "the gradient is 0 everywhere: it was never filled"
-    ratio = _factor(a, n)
-    if ratio is not None and abs(ratio + 1.0) < ALIKE:
+    excess = _factor(a - n, n)
+    if excess is not None and abs(excess + 2.0) < ALIKE:
         return "the gradient has the wrong sign"
-    if ratio is not None:
+    if excess is not None:
         return (
-            f"the gradient is {ratio:.4g} times the right one: a factor is wrong; with a mean over "
-            "N examples that is N where the division is missing, 1/N where it is done twice"
+            f"the gradient is {1.0 + excess:.4g} times the right one: a factor is wrong; with a "
+            "mean over N examples it is N where the division is missing, 1/N where it is done twice"
         )
-    if of_transpose is not None and _factor(of_transpose[smooth], n) is not None:
+    if of_transpose is not None and abs((_factor(of_transpose[smooth], n) or 0) - 1) < ALIKE:
         return "the transpose of the gradient fits: two indices are swapped"
     difference = (a - n)[wrong]
     share = _factor(difference, x[wrong])

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from xpcls.linear import LinearClassifier, LinearModel
+from xpcls.linear import LinearClassifier
+from xpcls.linear_model import LinearModel
 from xpcls.regularizers import l1
 from xpcls.validation import check_integer, check_labels, check_number, check_rows
 from xpcls_backends import (

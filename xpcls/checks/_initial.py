@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from xpcls.linear import LINEAR_LOSSES, LinearClassifier, LinearModel
+from xpcls.linear import LinearClassifier
+from xpcls.linear_model import LINEAR_LOSSES, LinearModel
 from xpcls.losses import MARGIN_LOSSES
 from xpcls.optimizers import float_dtype
 from xpcls.regularizers import elastic_net

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import fmean
 from typing import Any, ClassVar
 
 from xpcls.base import Classifier
@@ -38,7 +39,7 @@ class Overfit(Check):
 
     def numbers(self) -> str:
         return (
-            f"loss {self.initial:.4g} -> {self.loss:.4g} (at most {self.threshold:.4g}) and accuracy "
+            f"loss {self.initial:.4g} -> {self.loss:.4g} (at most {self.threshold:.4g}), accuracy "
             f"{self.accuracy:.4g} on {self.n_examples} examples after {self.epochs} epochs"
         )
 
@@ -96,7 +97,7 @@ def overfit(
     if passed:
         diagnosis = "the examples are known by heart: data, loss and gradient belong together"
     elif losses:
-        diagnosis = _diagnosis(trial, few, labels, losses)
+        diagnosis = _diagnosis(trial, few, labels, losses, accuracy)
     return concluded(
         Overfit(
             passed=passed,
@@ -124,7 +125,9 @@ def _spread(codes: Sequence[int], n: int, random_state: Any) -> list[int]:
     return [i for _, i in ranked[:n]]
 
 
-def _diagnosis(trial: Any, rows: Array, labels: Sequence[int], losses: Sequence[float]) -> str:
+def _diagnosis(
+    trial: Any, rows: Array, labels: Sequence[int], losses: Sequence[float], accuracy: float
+) -> str:
     """Why the loss did not come down, from the data and from its course."""
     content = [row.tobytes() for row in to_host(rows)]
     if len(set(content)) == 1:
@@ -138,11 +141,20 @@ def _diagnosis(trial: Any, rows: Array, labels: Sequence[int], losses: Sequence[
     ups = sum(after > 1.001 * before for before, after in pairwise(tail))
     if ups > len(tail) / 4 and max(tail) > 1.5 * min(tail):
         return f"the loss jumps up and down: {rate} is too high, try a tenth of it"
-    if losses[-1] < 0.98 * tail[0]:
-        return f"the loss is still falling: {rate} is too low, or {len(losses)} epochs are too few"
-    if losses[-1] > 0.999 * losses[0] and ups <= len(tail) / 4:
+    if len(losses) > 3 and losses[-1] > 0.999 * losses[0] and ups <= len(tail) / 4:
         return f"the loss has hardly moved: {rate} is far too low, or X is scaled down too much"
+    if accuracy == 1.0 or losses[-1] < 0.98 * tail[0] or _falls_steadily(losses):
+        return f"the loss is still falling: {rate} is too low, or {len(losses)} epochs are too few"
     return (
         f"the loss has settled: {rows.shape[1]} features do not tell {len(labels)} examples apart; "
         "look at whether the labels belong to the rows (shuffled?) and the features vary"
     )
+
+
+def _falls_steadily(losses: Sequence[float]) -> bool:
+    """Whether the last quarter of the epochs gained almost as much as the one before."""
+    n = len(losses) // 4
+    if n == 0:
+        return True  # too few to tell
+    second, third, last = (fmean(losses[len(losses) - i * n :][:n]) for i in (3, 2, 1))
+    return third - last > 0.7 * (second - third) > 1e-4 * last

@@ -66,7 +66,8 @@ def run(arguments: list[str]) -> int:
                 return 0
             return _complain(f"{sentence}. See: xpcls --help", EXIT_WRONG_INPUT)
         return _complain(str(error) or type(error).__name__, EXIT_WRONG_INPUT)
-    return int(code or 0)
+    # typer itself may have caught the Ctrl-C, and then gives its exit code.
+    return _complain("interrupted", code) if code == EXIT_INTERRUPTED else int(code or 0)
 
 
 def _complain(sentence: str, code: int) -> int:

@@ -90,7 +90,8 @@ def check(
     """
     from xpcls import checks
     from xpcls import data as readers
-    from xpcls.linear import LINEAR_LOSSES, LinearClassifier
+    from xpcls.linear import LinearClassifier
+    from xpcls.linear_model import LINEAR_LOSSES
     from xpcls.pixels import centered, mean_image
     from xpcls.progress import advance, show_progress
 

@@ -81,7 +81,8 @@ def chosen(names: str | None, known: Iterable[str]) -> list[str]:
 
 def new_model(name: str, settings: list[str], seed: int) -> Classifier:
     """The classifier called `name`, with hyper-parameters NAME=VALUE."""
-    from xpcls.linear import LINEAR_LOSSES, LinearClassifier
+    from xpcls.linear import LinearClassifier
+    from xpcls.linear_model import LINEAR_LOSSES
     from xpcls.neighbors import KNeighborsClassifier
 
     model: Classifier

@@ -1,0 +1,170 @@
+"""The linear model that is trained, and the pace at which: scores = X W + b."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from xpcls_backends import (
+    Array,
+    device_of,
+    ignore_overflow,
+    namespace_of,
+    row_blocks,
+    to_scalar,
+)
+
+from .losses import LOSSES, MARGIN_LOSSES
+from .optimizers import Adam, Momentum, Nesterov, Optimizer, Parameters, float_dtype
+from .regularizers import elastic_net, shrink
+
+LINEAR_LOSSES = (*MARGIN_LOSSES, "softmax")
+BIAS_SHARE = 1.0 / 8.0  # of the curvature: see `automatic_pace`
+
+
+@dataclass(frozen=True)
+class LinearModel:
+    """The function that is trained: parameters are weights (D, C) and bias weights (C,).
+
+    The bias is the weight of a constant feature, `constant`, which is 1 in the lecture's bias
+    trick: b = constant * bias weights. A constant about as long as a row lets one learning rate
+    serve weights and bias, whatever the scale of the features.
+    """
+
+    loss: str
+    delta: float
+    l2: float
+    l1: float
+    constant: float = 1.0
+
+    def scores(self, parameters: Parameters, X: Array) -> Array:
+        """X W + b, (N, C); X (N, D) of any real dtype."""
+        weights, bias = parameters
+        return _float_rows(X, weights) @ weights + self.constant * bias
+
+    def objective(
+        self,
+        parameters: Parameters,
+        X: Array,
+        y: Array,
+        sample_weight: Array | None,
+        with_gradient: bool,
+    ) -> tuple[Array, Parameters | None]:
+        """Mean loss plus l2 sum(W^2) plus l1 sum(|W|), and the gradient without its l1 part.
+
+        L1 is left to `after_step`, which can make weights exactly 0. `sample_weight` has mean 1
+        over all rows: a mini-batch of heavy rows then counts for more than one of light rows,
+        and the mean over mini-batches is the weighted mean over the rows.
+        """
+        weights, xp = parameters[0], namespace_of(*parameters)
+        rows = _float_rows(X, weights)
+        options = {"delta": self.delta} if self.loss in MARGIN_LOSSES else {}
+        scores = self.scores(parameters, rows)
+        value, of_scores = LOSSES[self.loss](
+            scores, y, sample_weight=sample_weight, validate=False, **options
+        )
+        if sample_weight is not None:
+            share = xp.mean(sample_weight)
+            value, of_scores = value * share, of_scores * share
+        penalty, _ = elastic_net(weights, self.l2, self.l1)
+        if not with_gradient:
+            return value + penalty, None
+        of_weights = rows.mT @ of_scores
+        if self.l2:
+            of_weights = of_weights + (2.0 * self.l2) * weights
+        return value + penalty, (of_weights, self.constant * xp.sum(of_scores, axis=0))
+
+    def after_step(self, parameters: Parameters, rate: float) -> Parameters:
+        """The proximal step of L1."""
+        weights, bias = parameters
+        return (shrink(weights, rate * self.l1) if self.l1 else weights), bias
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast to learn: the rate, and the constant feature whose weight is the bias."""
+
+    rate: float
+    constant: float = 1.0
+
+
+def curvature(loss: str, n_classes: int) -> float:
+    """About the largest second derivative of a loss along the scores.
+
+    Softmax's is at most 1/2, and the kinked losses do well with it. The square of a margin has 2,
+    and n_classes - 1 of them pull at the true class together.
+    """
+    return float(n_classes) if loss == "squared_hinge" else 0.5
+
+
+def automatic_pace(
+    rows: Array,
+    optimizer: Optimizer,
+    steepest: float,
+    l2: float,
+    sample_weight: Array | None = None,
+) -> Pace:
+    """A learning rate, and a constant feature for the bias, that fit the scale of the rows.
+
+    `steepest` : the `curvature` of the loss. Along the weights that of the objective is at most
+    h = steepest * mean |x|^2 + 2 l2, and steps up to 2 / h are stable. The constant feature adds
+    BIAS_SHARE of that, so the bias learns a little slower than the weights, and l2 is counted
+    twice, since a step of 2 / h would only swing to and fro where l2 is most of h. That is the
+    rate for steps along the gradient; (1 - decay) of it with momentum, which adds up steps;
+    0.1 / r for Adam and the searches, whose steps do not shrink with the gradient, with r the
+    length of a row and its constant.
+
+    Scaling all features by c scales the weights by 1 / c, and changes no prediction where l2 and
+    l1 are 0 or scaled with the weights.
+    """
+    squared = _mean_square(rows, sample_weight) or 1.0  # features that are all 0 say nothing
+    if not math.isfinite(squared):
+        raise ValueError(
+            f"X holds values whose squares overflow {float_dtype(rows)}; scale it to about 1"
+        )
+    steepness = steepest * squared + 4.0 * l2
+    constant = math.sqrt(BIAS_SHARE * steepness / steepest)
+    if optimizer.uses_gradient and not isinstance(optimizer, Adam):
+        decay = optimizer.decay if isinstance(optimizer, Momentum | Nesterov) else 0.0
+        return Pace(2.0 * (1.0 - decay) / ((1.0 + BIAS_SHARE) * steepness), constant)
+    return Pace(0.1 / math.sqrt(squared + constant**2), constant)
+
+
+def _mean_square(rows: Array, sample_weight: Array | None) -> float:
+    """The mean of |x|^2 over the rows. Reads the host once, or twice where there are weights."""
+    xp, device = namespace_of(rows), device_of(rows)
+    total = xp.asarray(0.0, dtype=float_dtype(rows), device=device)
+    with ignore_overflow():
+        for some in row_blocks(rows.shape[0], 1024):
+            block = xp.astype(rows[some, :], total.dtype, copy=False)
+            squares = xp.vecdot(block, block)
+            if sample_weight is not None:
+                squares = squares * sample_weight[some]
+            total = total + xp.sum(squares)
+    share = rows.shape[0] if sample_weight is None else to_scalar(xp.sum(sample_weight))
+    return float(to_scalar(total)) / float(share)
+
+
+def _float_rows(X: Array, weights: Array) -> Array:
+    """X in the dtype of the weights."""
+    return namespace_of(X).astype(X, weights.dtype, copy=False)
+
+
+def stretched(weights: Array, image_shape: tuple[int, ...]) -> Array:
+    """Rows of weights (C, D) as images (C, *image_shape) uint8, each from 0 to 255."""
+    xp = namespace_of(weights)
+    low = xp.min(weights, axis=1, keepdims=True)
+    span = xp.max(weights, axis=1, keepdims=True) - low
+    span = xp.where(span > 0, span, xp.ones_like(span))
+    pixels = xp.astype(xp.round((weights - low) / span * 255.0), xp.uint8)
+    return xp.reshape(pixels, (-1, *image_shape))
+
+
+def zero_parameters(X: Array, n_classes: int) -> Parameters:
+    """Zero weights are as good a start as any for a linear model, and its loss there is known."""
+    xp, device = namespace_of(X), device_of(X)
+    dtype = float_dtype(X)
+    return (
+        xp.zeros((X.shape[1], n_classes), dtype=dtype, device=device),
+        xp.zeros((n_classes,), dtype=dtype, device=device),
+    )
