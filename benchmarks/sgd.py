@@ -1,0 +1,194 @@
+"""An epoch of a linear classifier by mini-batch SGD, against PyTorch eager.
+
+All contestants: 20,000 float32 rows, 10 classes, batches of 256 gathered in an order drawn anew
+for each epoch, one learning rate, L2 penalty 1e-4 * sum(W^2), the bias free.
+
+xpcls           `LinearClassifier.partial_fit`: one epoch from the weights as they are. It checks
+                the rows for NaN and the labels for unknown classes, records the mean loss, and
+                measures accuracy on 5,000 rows, all of which a user pays for, and so it is timed.
+xpcls fit       `fit` with epochs=1, which also finds the classes, and starts from zero.
+torch           nn.Linear, CrossEntropyLoss or C * MultiMarginLoss (which divides by C where the
+                lecture's hinge does not), optim.SGD with weight decay 2e-4 on the weights, eager.
+                Batches by `index_select`, faster than X[i]; the loss is summed up without being
+                read. Neither checks nor accuracy.
+scikit-learn    SGDClassifier.partial_fit, one against all, n_jobs=threads: batches of one row,
+                so other work with the same aim. For information.
+
+That xpcls and torch do the same work is checked apart, untimed: from zero weights and in one
+order of rows, their mean loss over an epoch and the weights after it agree to 1e-3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from .cases import Case, Contestant, Finding
+from .data import labelled_rows
+
+Subject = tuple[Callable[[], object], Callable[[], Any]]
+
+CLASSES = 10
+BATCH = 256
+L2 = 1e-4
+ROWS_SEED, ORDER_SEED = 3, 4
+AGREE = 1e-3  # relative
+HERE = "benchmarks.sgd"
+
+SIZES = ((20_000, 784), (20_000, 3_072))
+QUICK_SIZES = ((2_000, 64),)
+
+
+def cases(quick: bool) -> list[Case]:
+    """Softmax and hinge, at each width."""
+    return [
+        _case(loss, rows, features)
+        for loss in ("softmax", "hinge")
+        for rows, features in (QUICK_SIZES if quick else SIZES)
+    ]
+
+
+def _case(loss: str, rows: int, features: int) -> Case:
+    options = {"loss": loss, "rows": rows, "features": features}
+    torch_loss = {"softmax": "CrossEntropyLoss", "hinge": "C * MultiMarginLoss"}[loss]
+    contestants = (
+        Contestant("xpcls", f"{HERE}:build_xpcls", options, "LinearClassifier.partial_fit"),
+        Contestant(
+            "torch",
+            f"{HERE}:build_torch",
+            options,
+            f"eager: nn.Linear, {torch_loss}, optim.SGD, index_select",
+            needs=("torch",),
+            hold=1.0,
+        ),
+        Contestant(
+            "xpcls fit", f"{HERE}:build_xpcls_fit", options, "LinearClassifier(epochs=1).fit"
+        ),
+        Contestant(
+            "scikit-learn",
+            f"{HERE}:build_sklearn",
+            options,
+            "SGDClassifier.partial_fit, one against all, batches of one row",
+            needs=("sklearn",),
+        ),
+    )
+    return Case("sgd", f"{loss} {rows:,} x {features:,}", contestants, partial(check, options))
+
+
+def learning_rate(X: Any) -> float:
+    """A rate at which both losses fall without jumps: 0.2 / (1 + mean |x|^2)."""
+    return 0.2 / (1.0 + float(np.mean(np.einsum("ij,ij->i", X, X))))
+
+
+def _classifier(loss: str, X: Any, **options: Any) -> Any:
+    from xpcls import LinearClassifier
+
+    return LinearClassifier(
+        loss, l2=L2, learning_rate=learning_rate(X), batch_size=BATCH, **options
+    )
+
+
+def _nothing() -> None:
+    """The answer of contestants that are not checked."""
+
+
+def build_xpcls(*, loss: str, rows: int, features: int, threads: int) -> Subject:
+    """One `partial_fit`; the warm-up is the first, which the others go on from."""
+    X, y = labelled_rows(rows, features, CLASSES, ROWS_SEED)
+    model, classes = _classifier(loss, X, random_state=0), np.arange(CLASSES)
+
+    def answer() -> dict[str, Any]:
+        fresh = _classifier(loss, X, random_state=np.random.default_rng(ORDER_SEED))
+        fresh.partial_fit(X, y, classes=classes)
+        return {"loss": fresh.history_["loss"][0], "weights": fresh.coef_.tolist()}
+
+    return lambda: model.partial_fit(X, y, classes=classes), answer
+
+
+def build_xpcls_fit(*, loss: str, rows: int, features: int, threads: int) -> Subject:
+    """A whole `fit` of one epoch."""
+    X, y = labelled_rows(rows, features, CLASSES, ROWS_SEED)
+    model = _classifier(loss, X, random_state=0, epochs=1)
+    return lambda: model.fit(X, y), _nothing
+
+
+def build_torch(*, loss: str, rows: int, features: int, threads: int) -> Subject:
+    """The loop that a user of torch writes."""
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    arrays = labelled_rows(rows, features, CLASSES, ROWS_SEED)
+    rate = learning_rate(arrays[0])
+    X, y = map(torch.from_numpy, arrays)
+    if loss == "softmax":
+        criterion, factor = torch.nn.CrossEntropyLoss(), 1.0
+    else:
+        criterion, factor = torch.nn.MultiMarginLoss(), float(CLASSES)
+
+    def start() -> tuple[Any, Any]:
+        model = torch.nn.Linear(features, CLASSES)
+        torch.nn.init.zeros_(model.weight)
+        torch.nn.init.zeros_(model.bias)
+        groups = [{"params": [model.weight], "weight_decay": 2.0 * L2}, {"params": [model.bias]}]
+        return model, torch.optim.SGD(groups, lr=rate)
+
+    def epoch(model: Any, optimizer: Any, order: Any, penalty: float = 0.0) -> float:
+        """The mean loss; plus `penalty` * sum(W^2), which the check alone asks for."""
+        total, steps = torch.zeros(()), 0
+        for some in order.split(BATCH):
+            optimizer.zero_grad()
+            value = criterion(model(X.index_select(0, some)), y.index_select(0, some))
+            if factor != 1.0:
+                value = factor * value
+            value.backward()
+            total += value.detach()
+            if penalty:
+                total += penalty * model.weight.detach().square().sum()
+            optimizer.step()
+            steps += 1
+        return total.item() / steps
+
+    def answer() -> dict[str, Any]:
+        model, optimizer = start()
+        order = np.random.default_rng(ORDER_SEED).permutation(rows)
+        mean = epoch(model, optimizer, torch.from_numpy(order), penalty=L2)
+        return {"loss": mean, "weights": model.weight.detach().tolist()}
+
+    model, optimizer = start()
+    return lambda: epoch(model, optimizer, torch.randperm(rows)), answer
+
+
+def build_sklearn(*, loss: str, rows: int, features: int, threads: int) -> Subject:
+    """One epoch of SGDClassifier."""
+    from sklearn.linear_model import SGDClassifier
+
+    X, y = labelled_rows(rows, features, CLASSES, ROWS_SEED)
+    model = SGDClassifier(
+        loss={"softmax": "log_loss", "hinge": "hinge"}[loss],
+        alpha=2.0 * L2,
+        learning_rate="constant",
+        eta0=learning_rate(X),
+        n_jobs=threads,
+        random_state=0,
+    )
+    classes = np.arange(CLASSES)
+    return lambda: model.partial_fit(X, y, classes=classes), _nothing
+
+
+def check(options: dict[str, Any], answers: dict[str, Any]) -> dict[str, Finding]:
+    """Whether xpcls and torch, from one start and in one order, reach the same."""
+    ours, theirs = answers.get("xpcls"), answers.get("torch")
+    if ours is None or theirs is None:
+        return {}
+    off_loss = abs(ours["loss"] - theirs["loss"]) / abs(theirs["loss"])
+    expected = np.asarray(theirs["weights"])
+    off_weights = np.max(np.abs(np.asarray(ours["weights"]) - expected)) / np.max(np.abs(expected))
+    text = (
+        f"mean loss {ours['loss']:.5f}, torch's {theirs['loss']:.5f}: off by {off_loss:.1e}; "
+        f"weights off by {off_weights:.1e}"
+    )
+    return {"xpcls": Finding(text, ok=bool(max(off_loss, off_weights) <= AGREE))}
