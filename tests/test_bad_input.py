@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 
+import xpcls.optimizers
 from xpcls import KNeighborsClassifier, LinearClassifier
 from xpcls.base import Classifier
 from xpcls_backends import is_array, to_host
@@ -58,6 +59,11 @@ ROWS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "sparse": (scipy.sparse.csr_matrix(X), ("X is sparse", "toarray()")),
     "masked": (np.ma.masked_array(X, X > 1), ("X is a masked array", "filled")),
     "ragged": ([[1.0, 2.0], [3.0]], ("X",)),
+    "a table of records": (np.zeros((20, 4), dtype=[("a", "i4")]), ("X has dtype",)),
+    "the class of arrays": (np.ndarray, ("X is <class 'numpy.ndarray'>",)),
+    "huge integers": ([[10**400] * 4] * 20, ("X holds an integer too large",)),
+    "bytes": (b"abc", ("X",)),
+    "missing": (np.full((20, 4), None), ("X contains NaN",)),
 }
 LABELS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "none": (None, ("y",)),
@@ -70,7 +76,24 @@ LABELS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "infinity": (np.where(Y == 0, np.inf, Y), ("Input y contains infinity",)),
     "complex": (Y + 0j, ("y has dtype complex128",)),
     "one class": (np.full(20, 7), ("y has only one class", "7")),
-    "missing words": (np.asarray(["a", None] * 10, dtype=object), ("y",)),
+    "missing words": (np.asarray(["a", None] * 10, dtype=object), ("y contains NaN", "None")),
+    "pandas' NA": (np.asarray(["a", pd.NA] * 10, dtype=object), ("y contains NaN", "<NA>")),
+    "objects of several types": (np.asarray(["a", 1] * 10, dtype=object), ("y", "'a'", "1")),
+    "fractions as objects": (np.asarray([0.5, 1] * 10, dtype=object), ("y holds 0.5",)),
+    "lists as objects": (np.asarray([[1], [2, 3]] * 10, dtype=object), ("y holds [1]",)),
+    "times": (np.full(20, np.datetime64("2026-01-01")), ("y has dtype datetime64",)),
+    "records": (np.zeros(20, dtype=[("a", "i4")]), ("y has dtype",)),
+    "masked": (np.ma.masked_array(Y, Y == 1), ("y is a masked array",)),
+    "sparse": (scipy.sparse.csr_matrix(Y[:, None]), ("y is sparse",)),
+    "ragged": ([[1], [2, 3]] * 10, ("y cannot be made an array",)),
+    "a dict": ({"a": 1}, ("y should be a 1d array", "{'a': 1}")),
+    "a word": ("cat", ("y should be a 1d array", "'cat'")),
+}
+# `classes` of partial_fit: the same, but for how many there are.
+CLASSES = {
+    kind: (labels, [word for word in words if "y" not in word])
+    for kind, (labels, words) in LABELS.items()
+    if kind not in ("none", "too few", "too many", "one class")
 }
 WEIGHTS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "too few": (np.ones(19), ("sample_weight", "(19,)")),
@@ -80,10 +103,17 @@ WEIGHTS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "infinity": (np.full(20, np.inf), ("sample_weight",)),
     "all zero": (np.zeros(20), ("sample_weight", "zero")),
     "words": (["heavy"] * 20, ("sample_weight",)),
+    "complex": (np.ones(20) + 0j, ("sample_weight has dtype complex128",)),
+    "masked": (np.ma.ones(20), ("sample_weight is a masked array",)),
+    "sparse": (scipy.sparse.csr_matrix(np.ones((20, 1))), ("sample_weight is sparse",)),
+    "ragged": ([[1.0], [2.0, 3.0]] * 10, ("sample_weight",)),
+    "a negative number": (-1, ("sample_weight", "-1")),
+    "times": (np.zeros(20, dtype="m8[s]"), ("sample_weight", "timedelta64")),
+    "a dict": ({}, ("sample_weight",)),
 }
 OPTIONS: dict[str, dict[str, tuple[Any, ...]]] = {
     "knn": {
-        "n_neighbors": (0, -1, 21, 2.5, True, "3", None, np.nan),
+        "n_neighbors": (0, -1, 21, 2.5, True, np.True_, "3", None, np.nan),
         "metric": ("cosine", None, 2),
         "weights": ("votes", None),
         "ties": ("random", None),
@@ -91,12 +121,16 @@ OPTIONS: dict[str, dict[str, tuple[Any, ...]]] = {
     },
     "linear": {
         "loss": ("squared_error", "log", None, 1),
-        "delta": (0, -1.0, np.nan, np.inf, "1", None, True),
-        "l2": (-1e-9, np.nan, np.inf, "0.1", None, True),
+        "delta": (0, -1.0, np.nan, np.inf, "1", None, True, 1j),
+        "l2": (-1e-9, np.nan, np.inf, "0.1", None, True, np.True_),
         "l1": (-1, np.nan, "0", None),
-        "optimizer": ("rmsprop", None, 3),
+        "optimizer": ("rmsprop", None, 3, slice(3), xpcls.optimizers.Adam),
         "learning_rate": (0, -0.1, np.nan, np.inf, "fast", None, True),
-        "schedule": ("linear", None, 0.5),
+        "schedule": ("linear", None, 0.5, xpcls.optimizers.Cosine),
+        "replace": ("yes", None, 1, np.nan),
+        "early_stopping": ("no", None, 2),
+        "validation_fraction": (0, 1, 2, -0.5, np.nan, "0.1", None),
+        "patience": (0, -1, 1.5, None, True),
         "batch_size": (0, -1, 2.5, None, "all", True),
         "epochs": (0, -1, 1.5, None, True),
         "random_state": (-1, "seed", 1.5, True),
@@ -159,6 +193,39 @@ def test_labels(make: Callable[..., Classifier], kind: str) -> None:
     assert_unchanged(model, before)
 
 
+@pytest.mark.parametrize("kind", CLASSES)
+def test_classes(kind: str) -> None:
+    classes, words = CLASSES[kind]
+    model = LinearClassifier(epochs=2, random_state=0)
+    assert_refused(lambda: model.partial_fit(X, Y, classes), ("classes", *words))
+    assert_refused(lambda: model.partial_fit(X, Y, [1, 1]), ("classes is [1, 1]",))
+    assert set(vars(model)) == set(model.get_params()), "a failed first call left something"
+    model.fit(X, Y)
+    before = state(model)
+    assert_refused(lambda: model.partial_fit(X, Y, classes), ("classes", *words))
+    assert_refused(lambda: model.partial_fit(X, Y, [0, 1]), ("classes is [0, 1]", "[0, 1, 2]"))
+    assert_unchanged(model, before)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in LABELS if kind != "one class"])
+def test_true_labels_of_a_score(make: Callable[..., Classifier], kind: str) -> None:
+    labels, words = LABELS[kind]
+    assert_refused(lambda: make().fit(X, Y).score(X, labels), words)
+
+
+@pytest.mark.parametrize("kind", WEIGHTS)
+def test_weights_of_a_score(make: Callable[..., Classifier], kind: str) -> None:
+    weights, words = WEIGHTS[kind]
+    assert_refused(lambda: make().fit(X, Y).score(X, Y, weights), words)
+
+
+def test_scores_do_not_compare_text_with_numbers(make: Callable[..., Classifier]) -> None:
+    """All would be wrong, silently."""
+    words = np.asarray(["a", "b", "c"])[Y]
+    assert_refused(lambda: make().fit(X, Y).score(X, words), ("y holds text like 'a'", "numbers"))
+    assert_refused(lambda: make().fit(X, words).score(X, Y), ("y holds numbers like 0", "text"))
+
+
 @pytest.mark.parametrize("kind", WEIGHTS)
 def test_weights(kind: str) -> None:
     weights, words = WEIGHTS[kind]
@@ -190,6 +257,18 @@ def test_hyper_parameters(estimator: str, option: str, value: Any) -> None:
     with pytest.raises((ValueError, TypeError)):
         model.fit(X, Y).predict(X)
     assert_unchanged(model.set_params(**{option: before[option]}), before)
+
+
+@pytest.mark.parametrize("value", [np.ones((9, 9)), 10**400, ["a\nb"] * 50, np.ones(1)])
+@pytest.mark.parametrize("option", ["l2", "batch_size", "loss", "optimizer", "learning_rate"])
+def test_values_too_long_for_a_message_are_cut(option: str, value: Any) -> None:
+    if option == "batch_size" and isinstance(value, int):
+        value = -value
+    with pytest.raises((ValueError, TypeError)) as error:
+        LinearClassifier(**{option: value}).fit(X, Y)
+    message = str(error.value)
+    assert message.startswith(f"{option} is ")
+    assert len(message.splitlines()) == 1 and len(message) < 400
 
 
 @pytest.mark.parametrize("option", [{"validation_fraction": v} for v in (0, 1, 2, -0.5, np.nan)])

@@ -75,7 +75,7 @@ class Linear:
     """A linear classifier on centred pixels; the strength of L2 is chosen."""
 
     loss: str
-    l2: Sequence[float] = (1e-4, 1e-3, 1e-2, 1e-1)
+    l2: Sequence[float] = (1e-5, 1e-4, 1e-3, 1e-2)
 
     def tune(self, train: Part, validation: Part, seed: int) -> Iterator[tuple[Setting, float]]:
         for strength in self.l2:

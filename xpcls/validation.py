@@ -73,7 +73,7 @@ def _plain_array(x: Any, name: str) -> Array:
     if x is None or isinstance(x, type):
         raise ValueError(f"{name} is {shown(x)}, expected an array")
     if getattr(getattr(x, "dtype", None), "kind", "") == "V":
-        raise TypeError(f"{name} has dtype {shown(x.dtype)}, expected numbers")
+        raise TypeError(f"{name} has dtype {x.dtype}, expected numbers")
     try:
         x = as_array(x, name)
     except OverflowError:
@@ -199,7 +199,7 @@ def _labels_on_host(y: Any, X: Array, name: str, owner: str) -> Any:
         raise ValueError(f"{name} has dtype {host.dtype}: Complex data not supported by {owner}")
     if kind in "mMV":
         raise TypeError(
-            f"Unknown label type: {name} has dtype {shown(host.dtype)}; a classifier expects "
+            f"Unknown label type: {name} has dtype {host.dtype}; a classifier expects "
             "classes: integers or text"
         )
     if kind == "f":
