@@ -24,6 +24,7 @@ _HOMES = {
     "usable_backends": ("xpcls_backends", "usable"),
     "to_device": ("xpcls_backends", "to_device"),
     "to_host": ("xpcls_backends", "to_host"),
+    "ModelFileError": ("xpcls.storage", "ModelFileError"),
     "save": ("xpcls.storage", "save"),
     "load": ("xpcls.storage", "load"),
     "show_progress": ("xpcls.progress", "show_progress"),
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from .linear import LinearClassifier as LinearClassifier
     from .neighbors import KNeighborsClassifier as KNeighborsClassifier
     from .progress import show_progress as show_progress
+    from .storage import ModelFileError as ModelFileError
     from .storage import load as load
     from .storage import save as save
     from .training import DivergenceError as DivergenceError

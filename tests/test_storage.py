@@ -1,0 +1,400 @@
+"""Models in files: what comes back is what went in, and a save that fails has done nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+import pytest
+
+from xpcls import KNeighborsClassifier, LinearClassifier, load, optimizers, save, to_host
+from xpcls.storage import CLASSES
+from xpcls_backends import Backend, device_of, namespace_of
+
+ROWS, FEATURES = 60, 12
+RANDOM = np.random.default_rng(0)
+CODES = np.arange(ROWS) % 3
+IMAGES = RANDOM.integers(0, 100, (ROWS, FEATURES), dtype=np.uint8) + CODES[:, None] * 50
+IMAGES = IMAGES.astype(np.uint8)
+ESTIMATORS = [
+    KNeighborsClassifier(3),
+    KNeighborsClassifier(4, metric="l1", weights="distance", ties="nearest", memory_budget=1 << 20),
+    LinearClassifier(epochs=3, random_state=0),
+    LinearClassifier("hinge", delta=2.0, l1=1e-3, optimizer="adam", epochs=3, random_state=1),
+    LinearClassifier(
+        "squared_hinge",
+        optimizer=optimizers.Nesterov(decay=0.8),
+        schedule=optimizers.Step(every=2),
+        early_stopping=True,
+        epochs=4,
+        random_state=2,
+    ),
+    LinearClassifier("one_vs_all", optimizer="gd", schedule="cosine", learning_rate=1e-6, epochs=2),
+    LinearClassifier("structured", optimizer="random_local_search", epochs=4, replace=True),
+]
+LABELS = {
+    "int64": np.asarray([7, -2, 30]),
+    "uint8": np.asarray([0, 200, 9], dtype=np.uint8),
+    "float32": np.asarray([1.0, 0.0, 5.0], dtype=np.float32),
+    "text": np.asarray(["cat", "dog", "Ünicode\u2028 \0x"]),
+    "wide text": np.asarray(["a", "b", "c"], dtype="U40"),
+    "objects": np.asarray(["cat", "", "dog"], dtype=object),
+    "bool": np.asarray([True, False, True]),
+    "numbers as objects": np.asarray([3, 10, 2], dtype=object),
+}
+
+
+def named(estimator: Any) -> str:
+    return repr(estimator)[:60]
+
+
+def fresh(estimator: Any) -> Any:
+    """An unfitted copy."""
+    return type(estimator)(**estimator.get_params())
+
+
+def fitted(estimator: Any, backend: Backend, labels: str = "text", x: Any = IMAGES) -> Any:
+    y = LABELS[labels][CODES]
+    if y.dtype.kind not in "OU":
+        y = backend.asarray(y)
+    return fresh(estimator).fit(backend.asarray(x), y)
+
+
+def assert_same(actual: Any, expected: Any, backend: Backend) -> None:
+    """The same arrays, bit for bit, on `backend`, or the same plain values."""
+    if not hasattr(expected, "dtype"):
+        assert actual == expected and type(actual) is type(expected)
+        return
+    found, wanted = to_host(actual), to_host(expected)
+    assert found.dtype == wanted.dtype and found.shape == wanted.shape
+    if found.dtype.kind == "O":
+        assert found.tolist() == wanted.tolist()
+    else:
+        assert found.tobytes() == wanted.tobytes()
+    if found.dtype.kind not in "OU":  # text lives on the host
+        assert namespace_of(actual) is backend.xp and device_of(actual) == backend.device
+
+
+def assert_same_model(actual: Any, expected: Any, backend: Backend) -> None:
+    assert type(actual) is type(expected)
+    assert actual.get_params() == expected.get_params()
+    public = {name for name in vars(expected) if name.endswith("_") and not name.startswith("_")}
+    for name in public:
+        assert_same(getattr(actual, name), getattr(expected, name), backend)
+    x = backend.asarray(IMAGES)
+    for method in ("predict", "predict_proba", "decision_function", "kneighbors"):
+        if hasattr(expected, method):
+            found, wanted = getattr(actual, method)(x), getattr(expected, method)(x)
+            pairs = zip(found, wanted, strict=True) if method == "kneighbors" else [(found, wanted)]
+            for pair in pairs:
+                assert_same(*pair, backend)
+
+
+# --- round trips ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=named)
+def test_a_round_trip_changes_no_bit(backend: Backend, estimator: Any, tmp_path: Path) -> None:
+    model = fitted(estimator, backend)
+    save(model, tmp_path / "model")
+    assert_same_model(load(tmp_path / "model", backend), model, backend)
+
+
+@pytest.mark.parametrize("labels", LABELS)
+@pytest.mark.parametrize("estimator", [ESTIMATORS[0], ESTIMATORS[2]], ids=named)
+def test_labels_come_back_as_they_were(
+    backend: Backend, estimator: Any, labels: str, tmp_path: Path
+) -> None:
+    model = fitted(estimator, backend, labels)
+    save(model, tmp_path / "model")
+    assert_same_model(load(tmp_path / "model", backend), model, backend)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=named)
+def test_trained_there_and_loaded_on_the_laptop(
+    backend: Backend, estimator: Any, tmp_path: Path
+) -> None:
+    model = fitted(estimator, backend)
+    save(model, str(tmp_path / "model"))
+    here = load(tmp_path / "model")
+    assert to_host(model.predict(backend.asarray(IMAGES))).tolist() == here.predict(IMAGES).tolist()
+    save(here, tmp_path / "again")
+    back = load(tmp_path / "again", backend)
+    assert_same_model(back, model, backend)
+
+
+def test_kneighbors_keep_their_dtype(backend: Backend, tmp_path: Path) -> None:
+    for dtype in ("bool", "uint8", "int16", "float32"):
+        model = fitted(ESTIMATORS[0], backend, x=IMAGES.astype(dtype))
+        save(model, tmp_path / "model")
+        rows = load(tmp_path / "model", backend)._learnt()[0]["rows"]
+        assert_same(rows, backend.asarray(IMAGES.astype(dtype)), backend)
+
+
+def test_float64_and_images_and_column_names(tmp_path: Path) -> None:
+    images = IMAGES.reshape(ROWS, 2, 2, 3) / 255.0
+    for estimator in (ESTIMATORS[0], ESTIMATORS[2]):
+        model = fresh(estimator).fit(images, CODES)
+        save(model, tmp_path / "model")
+        loaded = load(tmp_path / "model")
+        assert loaded.image_shape_ == (2, 2, 3)
+        assert loaded.predict_proba(images).tobytes() == model.predict_proba(images).tobytes()
+        frame = pandas.DataFrame(IMAGES, columns=[f"pixel {i}" for i in range(FEATURES)])
+        save(fresh(estimator).fit(frame, CODES), tmp_path / "model")
+        loaded = load(tmp_path / "model")
+        assert loaded.feature_names_in_.tolist() == frame.columns.tolist()
+        loaded.predict(frame)
+        with pytest.raises(ValueError, match="feature names should match"):
+            loaded.predict(frame[frame.columns[::-1]])
+
+
+def test_byte_order_and_layout_do_not_matter(tmp_path: Path) -> None:
+    rows = np.asfortranarray(IMAGES.astype(">i4"))
+    save(KNeighborsClassifier(1).fit(rows, CODES.astype(">i2")), tmp_path / "model")
+    assert load(tmp_path / "model").predict(IMAGES.astype("i4")).tolist() == CODES.tolist()
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS[2:], ids=named)
+def test_partial_fit_goes_on(backend: Backend, estimator: Any, tmp_path: Path) -> None:
+    model = fitted(estimator, backend)
+    save(model, tmp_path / "model")
+    loaded = load(tmp_path / "model", backend)
+    before, epochs = to_host(loaded.coef_).copy(), len(loaded.history_["loss"])
+    loaded.partial_fit(backend.asarray(IMAGES), LABELS["text"][CODES])
+    assert len(loaded.history_["loss"]) == epochs + 1
+    assert loaded.history_["loss"][:-1] == model.history_["loss"]
+    if loaded.optimizer != "random_local_search":  # whose step may find nothing better
+        assert (to_host(loaded.coef_) != before).any()
+    assert (to_host(model.coef_) == before).all()
+
+
+def test_the_same_model_makes_the_same_file(tmp_path: Path) -> None:
+    model = fitted(ESTIMATORS[0], _numpy())
+    save(model, tmp_path / "a")
+    save(load(tmp_path / "a"), tmp_path / "b")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_file_is_loaded_without_cupy(tmp_path: Path, fresh_python: Callable[..., str]) -> None:
+    save(fitted(ESTIMATORS[2], _numpy()), tmp_path / "model")
+    source = "import sys; sys.modules['cupy'] = None; import xpcls; print(xpcls.load({!r}).loss)"
+    assert fresh_python(source.format(str(tmp_path / "model"))) == "softmax"
+
+
+def test_numbers_of_numpy_and_tuples_are_plain_data(tmp_path: Path) -> None:
+    model = fitted(ESTIMATORS[2], _numpy()).set_params(
+        l2=np.float32(0.5), epochs=np.int64(7), replace=np.bool_(True)
+    )
+    save(model, tmp_path / "model")
+    params = load(tmp_path / "model").get_params()
+    assert (params["l2"], params["epochs"], params["replace"]) == (0.5, 7, True)
+    assert type(params["epochs"]) is int
+
+
+@pytest.mark.parametrize("state", [np.random.default_rng(0), np.random.RandomState(0)])
+def test_a_generator_is_stored_as_none(state: Any, tmp_path: Path) -> None:
+    save(fitted(LinearClassifier(random_state=state, epochs=1), _numpy()), tmp_path / "model")
+    assert load(tmp_path / "model").random_state is None
+
+
+# --- what is not saved ------------------------------------------------------------------------
+
+
+class Other(LinearClassifier):
+    """A class of the user's own."""
+
+
+class Foreign:
+    """No plain data."""
+
+    def start(self, parameters: Any) -> Any:
+        return None
+
+    step = start
+
+
+def halved(epoch: int, epochs: int) -> float:
+    return 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "sentence"),
+    [
+        ({"schedule": halved}, TypeError, r"schedule is <function halved.*set_params\(schedule="),
+        ({"optimizer": Foreign()}, TypeError, r"optimizer is .*Foreign.*set_params\(optimizer="),
+        ({"l2": -1.0}, ValueError, "l2 is -1"),
+        ({"loss": "hunge"}, ValueError, "loss is 'hunge'"),
+    ],
+)
+def test_a_parameter_that_cannot_be_saved_is_named(
+    change: dict[str, Any], error: type[Exception], sentence: str, tmp_path: Path
+) -> None:
+    model = fitted(ESTIMATORS[2], _numpy()).set_params(**change)
+    with pytest.raises(error, match=sentence):
+        save(model, tmp_path / "model")
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_is_no_fitted_classifier_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    with pytest.raises(ValueError, match="not fitted yet"):
+        save(LinearClassifier(), path)
+    for other in (fitted(Other(epochs=1), _numpy()), None, "text"):
+        with pytest.raises(TypeError, match="expected one of KNeighborsClassifier, Linear"):
+            save(other, path)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="label b'a' cannot be saved; use labels of int or str"):
+        save(KNeighborsClassifier(1).fit([[1], [2]], np.asarray([b"a", b"b"])), path)
+    too_many = fitted(ESTIMATORS[0], _numpy()).set_params(n_neighbors=ROWS + 1)
+    with pytest.raises(ValueError, match=r"n_neighbors is 61, expected .* at most 60"):
+        save(too_many, path)
+    broken = fitted(ESTIMATORS[2], _numpy())
+    broken.coef_ = broken.coef_ * np.inf
+    with pytest.raises(ValueError, match="cannot be saved: its weights hold NaN or infinity"):
+        save(broken, path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_paths_that_cannot_be_are_named(tmp_path: Path) -> None:
+    model = fitted(ESTIMATORS[0], _numpy())
+    for call in (lambda p: save(model, p), load):
+        with pytest.raises(IsADirectoryError, match="is a folder"):
+            call(tmp_path)
+        with pytest.raises(FileNotFoundError, match="missing"):
+            call(tmp_path / "missing" / "model")
+    with pytest.raises(FileNotFoundError, match="model does not exist"):
+        load(tmp_path / "model")
+    with pytest.raises(ValueError, match="backend is 'gpu'"):
+        load(tmp_path / "model", "gpu")
+
+
+def test_every_class_of_the_table_exists_and_is_tested() -> None:
+    assert {type(estimator).__name__ for estimator in ESTIMATORS} == set(CLASSES)
+
+
+# --- whole or not at all ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("call", ["open", "write", "fsync", "replace"])
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_save_that_fails_has_done_nothing(
+    call: str, error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model"
+    save(fitted(ESTIMATORS[0], _numpy()), path)
+    old = path.read_bytes()
+
+    def fail(*args: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, fail)
+        with pytest.raises(type(error)):
+            save(fitted(ESTIMATORS[2], _numpy()), path)
+    assert path.read_bytes() == old
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_writes_may_be_short_and_may_fail_at_any_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, write = tmp_path / "model", os.write
+    model, other = fitted(ESTIMATORS[0], _numpy()), fitted(ESTIMATORS[1], _numpy())
+    save(model, path)
+    old, left = path.read_bytes(), 0
+
+    def some(descriptor: int, content: Any) -> int:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise OSError(5, "Input/output error")
+        return write(descriptor, content[:700])
+
+    monkeypatch.setattr(os, "write", some)
+    save(model, path)  # `left` runs below 0 and never stops it
+    assert path.read_bytes() == old
+    for n in range(1, len(old) // 700 + 1):
+        left = n
+        with pytest.raises(OSError, match="Input/output"):
+            save(other, path)
+        assert path.read_bytes() == old and os.listdir(tmp_path) == ["model"]
+
+
+def test_a_folder_that_cannot_be_synced_still_has_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, fsync = [], os.fsync
+
+    def only_files(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == 2:
+            raise OSError(22, "Invalid argument")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", only_files)
+    save(fitted(ESTIMATORS[0], _numpy()), tmp_path / "model")
+    assert len(calls) == 2
+    load(tmp_path / "model")
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "model")
+    save(fitted(ESTIMATORS[0], _numpy()), tmp_path / "link")
+    assert (tmp_path / "link").is_symlink() and not (tmp_path / "model").is_symlink()
+    load(tmp_path / "model")
+
+
+SAVER = """
+import itertools, json, os, signal, sys
+import numpy as np
+from xpcls import KNeighborsClassifier, save
+path, fatal = sys.argv[1:]
+models = [KNeighborsClassifier(k).fit(np.full((400, 3072), k, np.uint8), np.arange(400) % 2)
+          for k in (1, 2)]
+save(models[0], path)
+if fatal != "any":
+    name, when = fatal.split()
+    real = getattr(os, name)
+    def die(*args):
+        if when == "after":
+            real(*(args if name != "write" else (args[0], args[1][:1000])))
+        os.kill(os.getpid(), signal.SIGKILL)
+    setattr(os, name, die)
+print("ready", flush=True)
+for i in itertools.count(1):
+    save(models[i % 2], path)
+"""
+DEATHS = [
+    f"{name} {when}" for name in ("write", "fsync", "replace") for when in ("before", "after")
+]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="POSIX")
+@pytest.mark.parametrize("fatal", [*DEATHS, "any", "any", "any"])
+def test_a_killed_process_leaves_the_old_or_the_new_file(fatal: str, tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    search = json.dumps([str(Path(p).resolve()) for p in sys.path if p])
+    source = f"import sys; sys.path[:0] = {search}\n{SAVER}"
+    command = [sys.executable, "-c", source, str(path), fatal]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None and child.stdout.readline() == "ready\n"
+        if fatal == "any":
+            child.kill()
+    assert child.returncode == -signal.SIGKILL
+    model = load(path)
+    assert model.n_neighbors in ((1,) if fatal in DEATHS[:5] else (1, 2))
+    assert to_host(model._learnt()[0]["rows"]).min() == model.n_neighbors
+    save(model, path)  # and what was left behind is in nobody's way
+
+
+def _numpy() -> Backend:
+    from xpcls import get_backend
+
+    return get_backend("numpy")
