@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .cases import Case, Finding
-from .timing import Times
+from .timing import NOISY, Times
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Measured:
                 line += f"{ratio:>10.2f}"
             if contestant.hold is not None:
                 line += f"   <= {contestant.hold:.2f} {verdicts[name]}"
-            yield line
+            yield line + ("   (noisy)" if times.noisy else "")
         for name, finding in self.findings.items():
             yield f"    {name}: {'WRONG: ' if finding.ok is False else ''}{finding.text}"
 
@@ -97,7 +97,7 @@ HEADING = f"  {'':<22}{'best ms':>12}{'median ms':>12}{'xpcls / it':>12}   to ho
 
 
 def summary(measured: list[Measured]) -> str:
-    """How many ratios were held, and which were not."""
+    """How many ratios were held, which were not, and whether the machine was quiet."""
     verdicts = [
         (entry, peer, verdict) for entry in measured for peer, verdict in entry.verdicts().items()
     ]
@@ -108,6 +108,12 @@ def summary(measured: list[Measured]) -> str:
             ratio = entry.ratio(peer)
             figure = "" if ratio is None else f", {ratio:.2f}"
             lines.append(f"  {verdict}: {entry.case.suite} {entry.case.name} / {peer}{figure}")
+    noisy = sum(any(times.noisy for times in entry.times.values()) for entry in measured)
+    if noisy:
+        lines.append(
+            f"{noisy} of {len(measured)} cases are noisy, a median over {NOISY} times the best: "
+            "measure again when nothing else runs."
+        )
     for entry in measured:
         lines += [f"  WRONG: {entry.case.suite} {entry.case.name}: {n}" for n in entry.wrong()]
     return "\n".join(lines)

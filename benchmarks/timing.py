@@ -44,6 +44,7 @@ from .cases import Contestant
 ROOT = Path(__file__).resolve().parents[1]
 SETTLE = 0.05
 FEWEST_ROUNDS = 3
+NOISY = 1.25
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -80,6 +81,11 @@ class Times:
     @property
     def median(self) -> float:
         return statistics.median(self.rounds)
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the median is so far above the best that something else was running."""
+        return self.median > NOISY * self.best
 
 
 def interleave(

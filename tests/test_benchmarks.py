@@ -154,7 +154,9 @@ def test_what_is_held_missed_missing_and_wrong_is_told_apart(bench: Any, tmp_pat
     assert measured.wrong() == ["xpcls"]
     table = "\n".join(measured.lines())
     assert "no_such_module is not installed" in table and "WRONG: 3 of 9 differ" in table
-    assert report.summary([measured]).startswith("1 of 3 ratios held.")
+    summary = report.summary([measured])
+    assert summary.startswith("1 of 3 ratios held.") and "1 of 1 cases are noisy" in summary
+    assert [times(t).noisy for t in ((2.0, 2.4, 9.0), (2.0, 2.6, 2.6))] == [False, True]
 
     path = tmp_path / "new" / "results.json"
     report.write_json(path, {"date": "today"}, [measured])
