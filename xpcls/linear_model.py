@@ -16,7 +16,7 @@ from xpcls_backends import (
 
 from .losses import LOSSES, MARGIN_LOSSES
 from .optimizers import Adam, Momentum, Nesterov, Optimizer, Parameters, float_dtype
-from .regularizers import elastic_net, shrink
+from .regularizers import l1, l2, shrink
 
 LINEAR_LOSSES = (*MARGIN_LOSSES, "softmax")
 BIAS_SHARE = 1.0 / 8.0  # of the curvature: see `automatic_pace`
@@ -66,13 +66,15 @@ class LinearModel:
         if sample_weight is not None:
             share = xp.mean(sample_weight)
             value, of_scores = value * share, of_scores * share
-        penalty, _ = elastic_net(weights, self.l2, self.l1)
+        if self.l1:
+            value = value + l1(weights, self.l1)[0]
         if not with_gradient:
-            return value + penalty, None
+            return (value + l2(weights, self.l2)[0] if self.l2 else value), None
         of_weights = rows.mT @ of_scores
         if self.l2:
-            of_weights = of_weights + (2.0 * self.l2) * weights
-        return value + penalty, (of_weights, self.constant * xp.sum(of_scores, axis=0))
+            penalty, of_penalty = l2(weights, self.l2)
+            value, of_weights = value + penalty, of_weights + of_penalty
+        return value, (of_weights, self.constant * xp.sum(of_scores, axis=0))
 
     def after_step(self, parameters: Parameters, rate: float) -> Parameters:
         """The proximal step of L1."""

@@ -36,7 +36,7 @@ History = dict[str, list[float]]
 HISTORY = ("loss", "train_accuracy", "validation_accuracy", "learning_rate", "seconds")
 READ_EVERY = 100  # steps between two looks at the losses
 ADVICE = "try a smaller learning_rate, or features scaled to about 1"
-ACCURACY_ROWS = 5000  # training accuracy is measured on at most so many rows
+ACCURACY_ROWS = 2000  # training accuracy is measured on at most so many rows
 
 
 class DivergenceError(ArithmeticError):
@@ -107,7 +107,7 @@ def train(
     after_step(parameters, rate) : a projection or proximal step after each gradient step.
 
     history: one entry an epoch: the mean loss over its steps, accuracy on the training rows (the
-    first 5,000) and on the validation rows, the learning rate, and seconds since the start.
+    first 2,000) and on the validation rows, the learning rate, and seconds since the start.
 
     Ctrl-C ends the run with what the last finished step left, `interrupted` set.
     Raises DivergenceError, naming step and learning rate, where a loss is not finite.
