@@ -35,6 +35,7 @@ from ._place import (
 )
 from ._random import HostGenerator, Seed, choice, host_generator
 from ._select import Backend, BackendUnavailable, get_backend, usable, why_not
+from ._threads import in_threads, thread_count
 
 __all__ = [
     "Array",
@@ -55,6 +56,7 @@ __all__ = [
     "get_backend",
     "host_generator",
     "ignore_overflow",
+    "in_threads",
     "is_array",
     "label_codes",
     "like",
@@ -68,6 +70,7 @@ __all__ = [
     "smallest_k",
     "smallest_k_unordered",
     "sort_rows_by",
+    "thread_count",
     "to_device",
     "to_host",
     "to_scalar",

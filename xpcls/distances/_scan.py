@@ -33,9 +33,11 @@ from xpcls_backends import (
     device_of,
     elementwise_block_bytes,
     ignore_overflow,
+    in_threads,
     namespace_of,
     row_blocks,
     rows_within,
+    thread_count,
     to_scalar,
     widest_float,
 )
@@ -48,6 +50,7 @@ METRICS = {
     "euclidean": "l2",
     "sqeuclidean": "l2",
 }
+WORTH_A_THREAD = 2**22  # minima; starting threads for fewer takes as long as they do
 SMALL_INTEGERS = ("bool", "uint8", "int8", "uint16", "int16")  # exact in float32
 
 
@@ -62,6 +65,7 @@ class Scan:
         nor vanish.
     slack, floor : the scan is off by at most slack * (mass(q) + mass(p)) + floor.
     temporary : the most bytes that a temporary array inside the functions below may take.
+    threads : how many such arrays there may be at once.
     """
 
     metric: str
@@ -75,6 +79,7 @@ class Scan:
     slack: float
     floor: float
     temporary: int
+    threads: int
 
 
 def make_scan(queries: Array, points: Array, metric: str, budget: int) -> Scan:
@@ -97,10 +102,12 @@ def make_scan(queries: Array, points: Array, metric: str, budget: int) -> Scan:
     dtype = result = xp.float32 if narrow else wide
     unit = float(xp.finfo(dtype).eps) / 2.0
     width = xp.finfo(dtype).bits // 8
-    temporary = min(elementwise_block_bytes(xp), budget // 12)
+    temporary = max(1, min(elementwise_block_bytes(xp), budget // 12))
+    threads = max(1, min(thread_count(xp), budget // (12 * temporary)))
     largest_sum = 4.0 * features * (span * span if kind == "l2" else span)  # of -x and x
     if small and largest_sum < 1.0 / unit:
-        return Scan(metric, kind, dtype, width, wide, result, None, 1.0, 0.0, 0.0, temporary)
+        none = None, 1.0, 0.0, 0.0  # neither centre nor factor, slack or floor
+        return Scan(metric, kind, dtype, width, wide, result, *none, temporary, threads)
     terms = (2 if kind == "l2" else 3) * features + 64
     if terms * unit > 0.1:  # so many features that the bound says nothing
         dtype, unit = wide, float(xp.finfo(wide).eps) / 2.0
@@ -119,6 +126,7 @@ def make_scan(queries: Array, points: Array, metric: str, budget: int) -> Scan:
         slack=terms * unit / (1.0 - terms * unit),
         floor=8.0 * features * float(xp.finfo(dtype).smallest_normal),
         temporary=temporary,
+        threads=threads,
     )
 
 
@@ -155,24 +163,31 @@ def minus_two_overlaps(scan: Scan, queries: Array, points: Array) -> Array:
 
     queries : as `left_rows` gives them; points : as `scan_rows` does.
     """
-    xp = namespace_of(queries, points)
     if scan.kind == "l2":
         return queries @ points.mT
-    return _minus_two_minima(xp, queries, points, scan.temporary)
+    return _minus_two_minima(scan, queries, points)
 
 
-def _minus_two_minima(xp: Namespace, queries: Array, points: Array, temporary: int) -> Array:
-    device = device_of(queries, points)
+def _minus_two_minima(scan: Scan, queries: Array, points: Array) -> Array:
+    xp, device = namespace_of(queries, points), device_of(queries, points)
     n_queries, n_points, features = queries.shape[0], points.shape[0], points.shape[1]
     out = xp.empty((n_queries, n_points), dtype=queries.dtype, device=device)
     twos = xp.full((features,), -2.0, dtype=queries.dtype, device=device)
     # The minima of a block must still be in the cache when the product reads them.
-    pairs = rows_within(temporary, features * xp.finfo(queries.dtype).bits // 8)
+    pairs = rows_within(scan.temporary, features * scan.width)
     across = min(pairs, n_points)
-    for some in row_blocks(n_points, across):
-        for few in row_blocks(n_queries, max(1, pairs // across)):
-            minima = xp.minimum(queries[few, None, :], points[None, some, :])
-            out[few, some] = minima @ twos
+    down = max(1, pairs // across)
+
+    def fill(rows: slice) -> None:
+        ours, part = queries[rows, :], out[rows, :]
+        for some in row_blocks(n_points, across):
+            for few in row_blocks(ours.shape[0], down):
+                minima = xp.minimum(ours[few, None, :], points[None, some, :])
+                part[few, some] = minima @ twos
+
+    small = n_queries * n_points * features < WORTH_A_THREAD
+    threads = 1 if small else scan.threads
+    in_threads(fill, row_blocks(n_queries, -(-n_queries // threads)), threads)
     return out
 
 

@@ -1,0 +1,43 @@
+"""Threads for host work: how many, that all parts are done, and that errors come through."""
+
+import array_api_strict as strict
+import pytest
+
+from xpcls_backends import get_backend, in_threads, thread_count
+
+NUMPY = get_backend("numpy").xp
+
+
+def test_the_environment_holds_threads_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    free = thread_count(NUMPY)
+    assert free >= 1
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert thread_count(NUMPY) == 1
+    monkeypatch.setenv("OMP_NUM_THREADS", "1000")
+    assert thread_count(NUMPY) == free
+    for senseless in ("", "many", "0"):
+        monkeypatch.setenv("OMP_NUM_THREADS", senseless)
+        assert thread_count(NUMPY) in (1, free)
+
+
+def test_other_devices_have_threads_of_their_own() -> None:
+    assert thread_count(strict) == 1
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("n_parts", [0, 1, 2, 17])
+def test_every_part_is_done_once(threads: int, n_parts: int) -> None:
+    done: list[int] = []
+    in_threads(done.append, range(n_parts), threads)
+    assert sorted(done) == list(range(n_parts))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_error_in_a_part_is_raised(threads: int) -> None:
+    def work(part: int) -> None:
+        if part == 2:
+            raise MemoryError("part 2")
+
+    with pytest.raises(MemoryError, match="part 2"):
+        in_threads(work, range(6), threads)
