@@ -102,7 +102,6 @@ USE = "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/xpcls compa
 TEST = ".venv/bin/pip install nox && .venv/bin/nox"
 
 
-@pytest.mark.skipif(not (ROOT / "README.md").exists(), reason="no README yet")
 def test_the_readme_starts_with_two_commands() -> None:
     lines = (ROOT / "README.md").read_text("utf-8").splitlines()
     assert lines.count(USE) == lines.count(TEST) == 1
