@@ -16,6 +16,7 @@ from xpcls_backends import (
     bincount,
     device_of,
     flatnonzero,
+    gather,
     namespace_of,
     one_hot,
     replace_rows,
@@ -27,7 +28,7 @@ from xpcls_backends import (
     to_host,
     widest_float,
 )
-from xpcls_backends.testing import assert_close
+from xpcls_backends.testing import assert_close, forbid_host_reads
 
 pytestmark = pytest.mark.usefixtures("no_host_reads")
 
@@ -181,6 +182,15 @@ def test_one_hot_is_rows_of_the_identity(backend: Backend, labels: list[int], dt
     encoded = one_hot(codes, 5, dtype=getattr(backend.xp, dtype))
     rows = np.asarray(expected, dtype=dtype).reshape(len(labels), 5)
     assert_close(encoded, backend.asarray(rows))
+
+
+@pytest.mark.parametrize("shape", [(7,), (7, 3), (7, 2, 2)])
+def test_gather_takes_rows_in_any_order_and_again(backend: Backend, shape: tuple[int, ...]) -> None:
+    x = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    rows = np.asarray([6, 0, 3, 3], dtype=np.int64)
+    with forbid_host_reads():
+        found = gather(backend.asarray(x), backend.asarray(rows))
+    assert_close(found, backend.asarray(np.stack([x[i] for i in rows.tolist()])))
 
 
 def test_the_widest_float_is_what_the_device_has(backend: Backend) -> None:

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from xpcls_backends import (
     Array,
     HostGenerator,
+    gather,
     ignore_overflow,
     like,
     namespace_of,
@@ -165,7 +166,6 @@ def _epoch(
 ) -> float:
     """One pass over the rows; the mean loss of its steps."""
     X, y, sample_weight = data
-    xp = namespace_of(X)
     optimizer = settings.optimizer
     total, values = 0.0, []
     first = run.step
@@ -174,9 +174,9 @@ def _epoch(
         if rows is None:
             batch, classes, batch_weight = X, y, sample_weight
         else:
-            batch, classes = xp.take(X, rows, axis=0), xp.take(y, rows, axis=0)
+            batch, classes = gather(X, rows), gather(y, rows)
             if sample_weight is not None:
-                batch_weight = xp.take(sample_weight, rows, axis=0)
+                batch_weight = gather(sample_weight, rows)
         objective = _Objective(model, batch, classes, batch_weight)
         with ignore_overflow():  # a loss that is not finite is caught below, by name
             parameters, state, value = optimizer.step(
