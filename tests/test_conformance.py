@@ -8,7 +8,7 @@ and device.
 import numpy as np
 import pytest
 
-from xpcls import KNeighborsClassifier, LinearClassifier
+from xpcls import ConvNetClassifier, KNeighborsClassifier, LinearClassifier, MLPClassifier
 from xpcls.base import Classifier
 from xpcls.linear_model import LINEAR_LOSSES
 from xpcls_backends import Backend, device_of, is_array, namespace_of, to_host
@@ -29,6 +29,30 @@ ESTIMATORS: dict[str, Classifier] = {
     ),
     "with replacement, cosine": LinearClassifier(
         "hinge", optimizer="nesterov", schedule="cosine", replace=True, epochs=10, random_state=0
+    ),
+    **{
+        f"mlp {loss}, {activation}": MLPClassifier(
+            (5, 4), loss=loss, activation=activation, epochs=5, batch_size=16, random_state=0
+        )
+        for loss, activation in (
+            ("softmax", "relu"),
+            ("hinge", "tanh"),
+            ("squared_hinge", "sigmoid"),
+            ("squared_error", "relu"),
+        )
+    },
+    "mlp, dropout, sgd": MLPClassifier(
+        dropout=0.3, optimizer="sgd", standardize=False, epochs=5, batch_size=16, random_state=0
+    ),
+    "mlp, random search": MLPClassifier(3, optimizer="random_search", epochs=5, random_state=0),
+    "convnet": ConvNetClassifier(
+        (("conv", 4), "relu", "max_pool", "batch_norm", ("dense", 5), "tanh", ("dropout", 0.2)),
+        epochs=3,
+        batch_size=16,
+        augment=(("shift", 1), "flip", ("crop", 0.8)),
+        image_shape=(2, 2, 3),
+        early_stopping=True,
+        random_state=0,
     ),
 }
 METHODS = ("predict", "predict_proba", "decision_function", "kneighbors")
@@ -120,12 +144,14 @@ def test_text_labels_stay_on_the_host(backend: Backend, name: str) -> None:
 def test_every_classifier_stands_in_the_list() -> None:
     import xpcls.linear
     import xpcls.neighbors
+    import xpcls.networks
 
     known = {type(estimator) for estimator in ESTIMATORS.values()}
     found = {
         value
-        for module in (xpcls.linear, xpcls.neighbors)
+        for module in (xpcls.linear, xpcls.neighbors, xpcls.networks)
         for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Classifier) and value is not Classifier
+        if isinstance(value, type) and issubclass(value, Classifier) and value.__module__ == module.__name__
+        and not value.__subclasses__()
     }
     assert found == known

@@ -17,6 +17,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "KNeighborsClassifier": ("xpcls.neighbors", "KNeighborsClassifier"),
     "LinearClassifier": ("xpcls.linear", "LinearClassifier"),
+    "MLPClassifier": ("xpcls.networks", "MLPClassifier"),
+    "ConvNetClassifier": ("xpcls.networks", "ConvNetClassifier"),
     "DivergenceError": ("xpcls.training", "DivergenceError"),
     "Backend": ("xpcls_backends", "Backend"),
     "BackendUnavailable": ("xpcls_backends", "BackendUnavailable"),
@@ -29,7 +31,16 @@ _HOMES = {
     "load": ("xpcls.storage", "load"),
     "show_progress": ("xpcls.progress", "show_progress"),
 }
-_MODULES = ("checks", "data", "distances", "losses", "optimizers", "regularizers", "training")
+_MODULES = (
+    "checks",
+    "data",
+    "distances",
+    "graph",
+    "losses",
+    "optimizers",
+    "regularizers",
+    "training",
+)
 
 __all__ = ["__version__", *sorted(_HOMES), *_MODULES]
 
@@ -43,6 +54,8 @@ if TYPE_CHECKING:
 
     from .linear import LinearClassifier as LinearClassifier
     from .neighbors import KNeighborsClassifier as KNeighborsClassifier
+    from .networks import ConvNetClassifier as ConvNetClassifier
+    from .networks import MLPClassifier as MLPClassifier
     from .progress import show_progress as show_progress
     from .storage import ModelFileError as ModelFileError
     from .storage import load as load

@@ -118,7 +118,11 @@ class Classifier(SklearnClassifier):
         if not hasattr(self, "classes_"):
             raise not_fitted(type(self).__name__)
 
-    def _check_query(self, X: Any, fitted: Array) -> Array:
+    def _any_learnt(self) -> Array:
+        """An array that was learnt, which lives where queries have to."""
+        raise NotImplementedError
+
+    def _check_query(self, X: Any) -> Array:
         """`X` as rows of the width, and in the place, of what was learnt."""
         self._check_fitted()
         self._check_names(X)
@@ -128,7 +132,7 @@ class Classifier(SklearnClassifier):
                 f"X has {rows.shape[1]} features, but {type(self).__name__} is expecting "
                 f"{self.n_features_in_} features as input"
             )
-        check_same_place(rows, fitted, "X", "the data of fit")
+        check_same_place(rows, self._any_learnt(), "X", "the data of fit")
         return rows
 
     def _check_training_rows(self, X: Any) -> Array:

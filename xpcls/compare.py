@@ -17,6 +17,7 @@ from .base import Classifier
 from .data import Dataset, Split
 from .linear import LinearClassifier
 from .neighbors import KNeighborsClassifier
+from .networks import ConvNetClassifier, MLPClassifier
 from .pixels import fit_images
 from .progress import advance
 
@@ -86,6 +87,21 @@ class Linear:
         return fit_images(LinearClassifier(self.loss, random_state=seed, **setting), *part)
 
 
+@dataclass(frozen=True)
+class Network:
+    """A network on raw pixels, which it centres itself; one setting of `grid` is chosen."""
+
+    kind: type[Classifier]
+    grid: Sequence[Setting] = ({},)
+
+    def tune(self, train: Part, validation: Part, seed: int) -> Iterator[tuple[Setting, float]]:
+        for setting in self.grid:
+            yield setting, self.fit(setting, train, seed).score(*validation)
+
+    def fit(self, setting: Setting, part: Part, seed: int) -> Classifier:
+        return fit_images(self.kind(random_state=seed, **setting), *part)
+
+
 CANDIDATES: dict[str, Candidate] = {
     "nearest": Neighbors(n_neighbors=(1,)),
     "knn": Neighbors(n_neighbors=(3, 5, 7, 9, 11)),
@@ -94,6 +110,8 @@ CANDIDATES: dict[str, Candidate] = {
     "one_vs_all": Linear("one_vs_all"),
     "structured": Linear("structured"),
     "softmax": Linear("softmax"),
+    "mlp": Network(MLPClassifier, ({"l2": 1e-4}, {"l2": 1e-3})),
+    "convnet": Network(ConvNetClassifier),
 }
 
 

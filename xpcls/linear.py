@@ -3,52 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Self
 
-from xpcls_backends import (
-    Array,
-    HostGenerator,
-    flatnonzero,
-    host_generator,
-    ignore_overflow,
-    namespace_of,
-    row_blocks,
-    rows_within,
-    scratch_bytes,
-    to_host,
-    to_scalar,
-)
+from xpcls_backends import Array, HostGenerator, like, namespace_of
 
-from ._sklearn import WeightedFit
-from .base import Classifier, TensorKind
+from .base import TensorKind
 from .linear_model import (
     LINEAR_LOSSES,
     LinearModel,
-    Pace,
     automatic_pace,
     curvature,
     stretched,
     zero_parameters,
 )
-from .losses import probabilities
-from .optimizers import Constant, Optimizer, Schedule, make_optimizer, make_schedule
-from .training import Run, Settings, hold_out, start_run, take_rows, train
-from .validation import (
-    check_choice,
-    check_classes,
-    check_codes,
-    check_flag,
-    check_integer,
-    check_labels,
-    check_number,
-    check_weights,
-    shown,
-)
+from .optimizers import Objective, Optimizer, Parameters, Schedule, make_optimizer
+from .regularizers import l1
+from .trained import Plan, TrainedClassifier
+from .validation import check_choice, check_integer, check_number, shown
 
 
-class LinearClassifier(WeightedFit, Classifier):
+class LinearClassifier(TrainedClassifier):
     """Scores linear in the features, trained by mini-batches; the lecture's SVM and softmax.
 
     It minimises mean loss + l2 * sum(W^2) + l1 * sum(|W|), without a half; the bias is free.
@@ -88,7 +62,6 @@ class LinearClassifier(WeightedFit, Classifier):
 
     coef_: Array
     intercept_: Array
-    _run: Run | None  # where training stands; None where the weights were changed since
 
     def __init__(
         self,
@@ -122,117 +95,6 @@ class LinearClassifier(WeightedFit, Classifier):
         self.validation_fraction = validation_fraction
         self.patience = patience
         self.random_state = random_state
-
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Learn weights from rows.
-
-        X : rows (N, D) or images (N, H, W, C) of any backend, a list, or a data frame; finite.
-        y : (N,) integers, whole floats or text, of at least two classes.
-        sample_weight : (N,) weights of 0 or more, or None; a weight of 0 leaves the row out.
-
-        Raises DivergenceError where the loss stops being finite.
-        """
-        rows = self._check_training_rows(X)
-        self._check_options()
-        weight = check_weights(sample_weight, rows)
-        classes, codes = check_labels(y, rows, type(self).__name__, weight)
-        if weight is not None:
-            rows, weight = take_rows(flatnonzero(weight > 0), rows, weight)
-        generator = host_generator(self.random_state)
-        validation = None
-        if self.early_stopping:
-            held_out, rest = hold_out(rows, self.validation_fraction, generator)
-            validation = take_rows(held_out, rows, codes)
-            rows, codes, weight = take_rows(rest, rows, codes, weight)
-        pace = self._find_pace(rows, classes.shape[0], weight)
-        settings = self._settings(pace.rate, self.epochs, make_schedule(self.schedule))
-        run = start_run(zero_parameters(rows, classes.shape[0]), settings)
-        self._train(run, settings, pace, rows, codes, weight, generator, validation)
-        self._learn_columns(X, rows)
-        self._adopt(run, classes, pace, generator)
-        return self
-
-    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
-        """One more epoch, on these rows, from the weights as they are.
-
-        classes : all labels that will ever come; needed at the first call. The learning rate is
-        that of the first call; the schedule and early stopping play no part. A call that raises
-        leaves the classifier as it was.
-        """
-        fitted = hasattr(self, "classes_")
-        rows = self._check_query(X, self.coef_) if fitted else self._check_training_rows(X)
-        self._check_options()
-        weight = check_weights(sample_weight, rows)
-        known = self._known_classes(classes, rows)
-        codes = check_codes(y, known, rows, type(self).__name__)
-        if weight is not None:
-            rows, codes, weight = take_rows(flatnonzero(weight > 0), rows, codes, weight)
-        generator = self._generator if fitted else host_generator(self.random_state)
-        pace, run = self._go_on(rows, known, weight)
-        settings = self._settings(pace.rate, 1, Constant())
-        before = generator.bit_generator.state
-        try:
-            self._train(run, settings, pace, rows, codes, weight, generator, None)
-        except Exception:
-            generator.bit_generator.state = before
-            raise
-        if not fitted:
-            self._learn_columns(X, rows)
-        self._adopt(run, known, pace, generator)
-        return self
-
-    def _known_classes(self, classes: Any, rows: Array) -> Any:
-        """The classes of fit, or at the first call of partial_fit those that it was given."""
-        if not hasattr(self, "classes_"):
-            return check_classes(classes, rows)
-        if classes is not None:
-            given = to_host(check_classes(classes, rows)).tolist()
-            if given != to_host(self.classes_).tolist():
-                raise ValueError(
-                    f"classes is {shown(given)}, but this classifier was fitted with "
-                    f"{shown(to_host(self.classes_).tolist())}"
-                )
-        return self.classes_
-
-    def _go_on(self, rows: Array, classes: Any, weight: Array | None) -> tuple[Pace, Run]:
-        """The pace, and a copy of the run so far, from which partial_fit takes its steps.
-
-        Steps start afresh from the weights as they are where there is no run of these very
-        weights, since a file or `absorb` brought them, and where the optimiser is another one.
-        """
-        old: Run | None = getattr(self, "_run", None)
-        optimizer = make_optimizer(self.optimizer)
-        if old is not None and optimizer == self._optimizer:
-            history = {name: list(values) for name, values in old.history.items()}
-            run = replace(old, history=history)
-            if not optimizer.uses_gradient:  # the best loss so far is a loss on other rows
-                run.state = optimizer.start(run.parameters)
-            return self._pace, run
-        pace = self._find_pace(rows, classes.shape[0], weight)
-        settings = self._settings(pace.rate, 1, Constant())
-        if not hasattr(self, "classes_"):
-            return pace, start_run(zero_parameters(rows, classes.shape[0]), settings)
-        run = start_run((self.coef_.mT, self.intercept_ / pace.constant), settings)
-        run.history = {name: list(values) for name, values in self.history_.items()}
-        return pace, run
-
-    def decision_function(self, X: Any) -> Array:
-        """Scores of each class: (N, C), or of two classes (N,), the second's minus the first's."""
-        scores = self._scores(X)
-        return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
-
-    @property
-    def predict_proba(self) -> Callable[[Any], Array]:
-        """Probabilities of each class, (N, C): softmax of the scores. For the softmax loss only."""
-        if self.loss != "softmax":
-            raise AttributeError(
-                f"predict_proba needs loss='softmax', and this one has loss={self.loss!r}, whose "
-                "scores are no log probabilities; use decision_function"
-            )
-        return self._probabilities
-
-    def _probabilities(self, X: Any) -> Array:
-        return probabilities(self._scores(X))
 
     def absorb(self, scale: float, shift: Array) -> Self:
         """Turn a classifier of x * scale + shift into one of x, with the same scores.
@@ -273,67 +135,6 @@ class LinearClassifier(WeightedFit, Classifier):
             )
         return stretched(self.coef_, tuple(image_shape))
 
-    def _class_positions(self, X: Any) -> Array:
-        scores = self._scores(X)
-        return namespace_of(scores).argmax(scores, axis=1)
-
-    def _scores(self, X: Any) -> Array:
-        self._check_fitted()
-        rows = self._check_query(X, self.coef_)
-        xp = namespace_of(rows)
-        parameters = (self.coef_.mT, self.intercept_)
-        size = rows_within(scratch_bytes(xp), 16 * rows.shape[1])
-        blocks = row_blocks(rows.shape[0], size)
-        with ignore_overflow():
-            found = [self._model().scores(parameters, rows[block, :]) for block in blocks]
-            scores = xp.concat(found, axis=0)
-            finite = math.isfinite(to_scalar(xp.sum(scores * 0.0)))
-        if not finite:
-            raise ValueError(
-                f"X holds values too large for weights of {self.coef_.dtype}: a score overflows; "
-                "scale X as the rows of fit were"
-            )
-        return scores
-
-    def _train(
-        self,
-        run: Run,
-        settings: Settings,
-        pace: Pace,
-        rows: Array,
-        codes: Array,
-        weight: Array | None,
-        generator: HostGenerator,
-        validation: tuple[Array, Array] | None,
-    ) -> None:
-        model = self._model(pace.constant)
-        xp = namespace_of(rows)
-        if weight is not None:
-            weight = weight / xp.mean(weight)
-        train(
-            model,
-            run,
-            rows,
-            codes,
-            settings,
-            generator,
-            sample_weight=weight,
-            validation=validation,
-            after_step=model.after_step,
-        )
-
-    def _adopt(self, run: Run, classes: Any, pace: Pace, generator: HostGenerator) -> None:
-        """Make what a run has learnt this classifier's own; then let an interruption go on."""
-        weights, bias = run.parameters
-        self.coef_, self.intercept_ = weights.mT, pace.constant * bias
-        self.history_, self.learning_rate_ = run.history, pace.rate
-        self._run, self._generator, self._pace = run, generator, pace
-        self._optimizer = make_optimizer(self.optimizer)
-        self.classes_ = classes
-        if run.interrupted:
-            run.interrupted = False
-            raise KeyboardInterrupt
-
     def _learnt(self) -> tuple[dict[str, Array], dict[str, Any]]:
         tensors = {"weights": self.coef_.mT, "bias": self.intercept_}  # (D, C) as they are used
         return tensors, {"history": self.history_, "learning_rate": self.learning_rate_}
@@ -343,52 +144,56 @@ class LinearClassifier(WeightedFit, Classifier):
         return {name: (("float32", "float64"), shape) for name, shape in shapes.items()}
 
     def _restore(self, classes: Any, tensors: dict[str, Array], plain: dict[str, Any]) -> None:
-        """The optimiser's running means, and the stream of random numbers, start afresh."""
-        rate = check_number("learning_rate", plain["learning_rate"], above=0)
-        run = start_run((tensors["weights"], tensors["bias"]), self._settings(rate, 1, Constant()))
-        for name, values in run.history.items():
-            values.extend(check_number(name, value) for value in plain["history"].get(name, ()))
-        self._adopt(run, classes, Pace(rate), host_generator(self.random_state))
+        plan = Plan(self._model(), check_number("learning_rate", plain["learning_rate"], above=0))
+        self._resume(classes, plan, (tensors["weights"], tensors["bias"]), plain["history"])
         self._run = None  # the pace is found again, on the rows that come next
+
+    def _plan_for(self, X: Any, rows: Array, n_classes: int, weight: Array | None) -> Plan:
+        if self.learning_rate != "auto":
+            return Plan(self._model(), float(self.learning_rate))
+        optimizer, l2 = make_optimizer(self.optimizer), float(self.l2)
+        pace = automatic_pace(rows, optimizer, curvature(self.loss, n_classes), l2, weight)
+        return Plan(self._model(pace.constant), pace.rate)
+
+    def _start(
+        self, plan: Plan, rows: Array, n_classes: int, generator: HostGenerator
+    ) -> Parameters:
+        return zero_parameters(rows, n_classes)
+
+    def _trial(
+        self, X: Any, rows: Array, codes: Array, n_classes: int, generator: HostGenerator
+    ) -> tuple[Objective, Parameters]:
+        """With the subgradient of L1, which training leaves to a proximal step; the bias is b."""
+        model, xp = self._model(), namespace_of(rows)
+        length = xp.sqrt(xp.mean(xp.vecdot(rows, rows)) + 1.0)
+        drawn = like(generator.standard_normal((rows.shape[1] + 1, n_classes)), rows)
+        point = xp.astype(drawn, rows.dtype, copy=False) / length
+
+        def objective(at: Parameters, with_gradient: bool) -> tuple[Array, Parameters | None]:
+            value, gradients = model.objective(at, rows, codes, None, with_gradient)
+            if gradients is None:
+                return value, None
+            return value, (gradients[0] + l1(at[0], model.l1)[1], gradients[1])
+
+        return objective, (point[:-1, :], point[-1, :])
+
+    def _parameters_now(self, plan: Plan) -> Parameters:
+        return self.coef_.mT, self.intercept_ / plan.model.constant
+
+    def _learn(self, plan: Plan, parameters: Parameters) -> None:
+        weights, bias = parameters
+        self.coef_, self.intercept_ = weights.mT, plan.model.constant * bias
+
+    def _fitted(self) -> tuple[LinearModel, Parameters]:
+        return self._model(), (self.coef_.mT, self.intercept_)
 
     def _model(self, constant: float = 1.0) -> LinearModel:
         numbers = (float(number) for number in (self.delta, self.l2, self.l1, constant))
         return LinearModel(self.loss, *numbers)
 
-    def _find_pace(self, rows: Array, n_classes: int, weight: Array | None) -> Pace:
-        if self.learning_rate != "auto":
-            return Pace(float(self.learning_rate))
-        optimizer, l2 = make_optimizer(self.optimizer), float(self.l2)
-        return automatic_pace(rows, optimizer, curvature(self.loss, n_classes), l2, weight)
-
-    def _settings(self, rate: float, epochs: int, schedule: Schedule) -> Settings:
-        return Settings(
-            optimizer=make_optimizer(self.optimizer),
-            schedule=schedule,
-            learning_rate=rate,
-            epochs=epochs,
-            batch_size=self.batch_size,
-            replace=self.replace,
-            patience=self.patience if self.early_stopping else None,
-        )
-
     def _check_options(self) -> None:
-        """Raise for a hyper-parameter that cannot be, before anything is learnt."""
         check_choice("loss", self.loss, LINEAR_LOSSES)
         check_number("delta", self.delta, above=0)
         check_number("l2", self.l2, at_least=0)
         check_number("l1", self.l1, at_least=0)
-        make_optimizer(self.optimizer)
-        make_schedule(self.schedule)
-        if not isinstance(self.learning_rate, str):
-            check_number("learning_rate", self.learning_rate, above=0)
-        elif self.learning_rate != "auto":
-            raise ValueError(
-                f"learning_rate is {shown(self.learning_rate)}, expected 'auto' or a number above 0"
-            )
-        check_integer("batch_size", self.batch_size, at_least=1)
-        check_integer("epochs", self.epochs, at_least=1)
-        check_flag("replace", self.replace)
-        check_flag("early_stopping", self.early_stopping)
-        check_number("validation_fraction", self.validation_fraction, above=0, below=1)
-        check_integer("patience", self.patience, at_least=1)
+        super()._check_options()

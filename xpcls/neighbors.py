@@ -91,7 +91,7 @@ class KNeighborsClassifier(Classifier):
         Returns (distances, indices), each (N, n_neighbors), or indices alone.
         """
         self._check_fitted()
-        rows = self._check_query(X, self._rows)
+        rows = self._check_query(X)
         self._check_options()
         k = self.n_neighbors if n_neighbors is None else n_neighbors
         k = check_integer("n_neighbors", k, at_least=1, at_most=self.n_samples_fit_)
@@ -138,6 +138,9 @@ class KNeighborsClassifier(Classifier):
             for rows in row_blocks(codes.shape[0], size)
         ]
         return xp.concat(votes, axis=0), codes
+
+    def _any_learnt(self) -> Array:
+        return self._rows
 
     def _learnt(self) -> tuple[dict[str, Array], dict[str, Any]]:
         return {"rows": self._rows, "codes": self._codes}, {}

@@ -50,6 +50,8 @@ FORMAT = 1
 CLASSES = {  # name: module; a file names one of these and nothing else is ever imported
     "KNeighborsClassifier": "xpcls.neighbors",
     "LinearClassifier": "xpcls.linear",
+    "MLPClassifier": "xpcls.networks",
+    "ConvNetClassifier": "xpcls.networks",
 }
 # Parameters that are objects: stored as their class's name and their fields, all numbers.
 OBJECTS: dict[str, Any] = {

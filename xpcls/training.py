@@ -61,7 +61,13 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train. `patience`: epochs without a better validation accuracy before stopping."""
+    """How to train. `patience`: epochs without a better validation accuracy before stopping.
+
+    augment(batch, generator) : changes the rows of each mini-batch, at random, before they are
+        learnt from; accuracies are those on the rows as they are.
+    noisy : the model draws masks, as dropout does: each step draws a key, and the model's
+        `objective` is given it as one more argument.
+    """
 
     optimizer: Optimizer
     schedule: Schedule
@@ -70,6 +76,8 @@ class Settings:
     batch_size: int = 256
     replace: bool = False
     patience: int | None = None
+    augment: Callable[[Array, HostGenerator], Array] | None = None
+    noisy: bool = False
 
 
 @dataclass
@@ -177,7 +185,10 @@ def _epoch(
             batch, classes = gather(X, rows), gather(y, rows)
             if sample_weight is not None:
                 batch_weight = gather(sample_weight, rows)
-        objective = _Objective(model, batch, classes, batch_weight)
+        if settings.augment is not None:
+            batch = settings.augment(batch, generator)
+        key = int(generator.integers(2**63)) if settings.noisy else None
+        objective = _Objective(model, batch, classes, batch_weight, key)
         with ignore_overflow():  # a loss that is not finite is caught below, by name
             parameters, state, value = optimizer.step(
                 objective, run.parameters, run.state, rate, generator
@@ -198,15 +209,20 @@ def _epoch(
 class _Objective:
     """The model's loss on one mini-batch, as a function of the parameters alone."""
 
-    model: Model
+    model: Any  # a Model, whose `objective` takes a key as well where there is one
     X: Array
     y: Array
     sample_weight: Array | None
+    key: int | None = None
 
     def __call__(
         self, parameters: Parameters, with_gradient: bool
     ) -> tuple[Array, Parameters | None]:
-        return self.model.objective(parameters, self.X, self.y, self.sample_weight, with_gradient)
+        given = (parameters, self.X, self.y, self.sample_weight, with_gradient)
+        found: tuple[Array, Parameters | None] = self.model.objective(
+            *given if self.key is None else (*given, self.key)
+        )
+        return found
 
 
 def _batches(X: Array, settings: Settings, generator: HostGenerator) -> Iterator[Array | None]:

@@ -4,6 +4,7 @@ Algorithms in `xpcls` take their namespace from the arrays they are given and ca
 for the rest.
 """
 
+from ._convolution import convolve, convolve_backward
 from ._host import as_array, column_names, label_codes, object_array
 from ._ops import (
     bincount,
@@ -34,7 +35,7 @@ from ._place import (
     to_host,
     to_scalar,
 )
-from ._random import HostGenerator, Seed, choice, host_generator
+from ._random import HostGenerator, Seed, choice, counter_bits, host_generator
 from ._select import Backend, BackendUnavailable, get_backend, usable, why_not
 from ._threads import in_threads, thread_count
 
@@ -50,6 +51,9 @@ __all__ = [
     "bincount",
     "choice",
     "column_names",
+    "convolve",
+    "convolve_backward",
+    "counter_bits",
     "device_name",
     "device_of",
     "elementwise_block_bytes",

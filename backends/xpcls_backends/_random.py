@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ._place import Array, is_array, namespace_of, to_host
+from ._place import Array, Device, Namespace, is_array, namespace_of, to_host
 
 Seed = Any  # None, an int, a numpy Generator, or numpy's older RandomState
 HostGenerator = np.random.Generator
@@ -58,3 +58,44 @@ def choice(
         return array[int(drawn), ...]
     positions = xp.asarray(np.reshape(drawn, (-1,)), device=array.device)
     return xp.reshape(xp.take(array, positions, axis=0), (*np.shape(drawn), *array.shape[1:]))
+
+
+def counter_bits(xp: Namespace, device: Device, key: int, start: int, n: int) -> Array:
+    """Entries start .. start + n - 1 of an endless stream of random bits: (n,) uint32.
+
+    The stream is named by `key`, 64 bits. Entry i depends on the key and on i alone, so any part
+    can be drawn anywhere, on any device, in any order, and has the same bits.
+
+    SplitMix64 (Steele, Lea and Flood, Fast Splittable Pseudorandom Number Generators, 2014): a
+    counter in steps of an odd constant, and a mixing function. Each 64 bits give two entries.
+    """
+    first, last = start // 2, (start + n + 1) // 2
+
+    def constant(value: int) -> Array:
+        return xp.asarray(value, dtype=xp.uint64, device=device)
+
+    seed = _mixed(key & _64_BITS)  # so that the streams of keys 1, 2, 3 do not overlap
+    x = xp.arange(first + 1, last + 1, dtype=xp.uint64, device=device)
+    x = x * constant(_GOLDEN)
+    x = x + constant(seed)
+    for shift, factor in _MIXING:
+        x = xp.bitwise_xor(x, xp.bitwise_right_shift(x, constant(shift)))
+        x = x * constant(factor)
+    x = xp.bitwise_xor(x, xp.bitwise_right_shift(x, constant(_LAST_SHIFT)))
+    low = xp.astype(xp.bitwise_and(x, constant(2**32 - 1)), xp.uint32)
+    high = xp.astype(xp.bitwise_right_shift(x, constant(32)), xp.uint32)
+    both = xp.reshape(xp.stack((low, high), axis=1), (-1,))
+    return both[start - 2 * first : start - 2 * first + n]
+
+
+_64_BITS = 2**64 - 1
+_GOLDEN = 0x9E3779B97F4A7C15  # 2^64 divided by the golden ratio, made odd
+_MIXING = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
+_LAST_SHIFT = 31
+
+
+def _mixed(x: int) -> int:
+    """SplitMix64's mixing function of one number."""
+    for shift, factor in _MIXING:
+        x = (x ^ (x >> shift)) * factor & _64_BITS
+    return x ^ (x >> _LAST_SHIFT)

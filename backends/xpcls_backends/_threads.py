@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import array_api_compat
 
 from ._place import Namespace
 
 Part = TypeVar("Part")
+
+
+class _Here(threading.local):
+    is_worker = False
+
+
+_here = _Here()
 
 
 def thread_count(xp: Namespace) -> int:
@@ -31,13 +40,31 @@ def thread_count(xp: Namespace) -> int:
 def in_threads(work: Callable[[Part], None], parts: Iterable[Part], threads: int) -> None:
     """Call `work` with each part, `threads` at a time; the parts must not touch each other's data.
 
+    Meanwhile products of matrices have one thread each: two pools that share the processors are
+    slower than either. Work that itself asks for threads gets none, for the same reason.
+
     The threads end with the call, so that a process may be forked between two.
     """
     parts = list(parts)
-    if threads == 1 or len(parts) == 1:
+    if threads == 1 or len(parts) < 2 or _here.is_worker:
         for part in parts:
             work(part)
         return
-    with ThreadPoolExecutor(threads) as pool:
+    with (
+        _blas().limit(limits=1, user_api="blas"),
+        ThreadPoolExecutor(threads, initializer=_become_worker) as pool,
+    ):
         for _ in pool.map(work, parts):
             pass
+
+
+def _become_worker() -> None:
+    _here.is_worker = True
+
+
+@functools.cache
+def _blas() -> Any:
+    """What sets the number of threads of the BLAS libraries that are loaded."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from xpcls.linear import LinearClassifier
-from xpcls.linear_model import LinearModel
-from xpcls.regularizers import l1
+from xpcls.trained import TrainedClassifier
 from xpcls.validation import check_integer, check_labels, check_number, check_rows
 from xpcls_backends import (
     Array,
@@ -149,7 +148,7 @@ def gradient_check(
 
 
 def check_gradients(
-    model: LinearClassifier,
+    model: TrainedClassifier,
     X: Any,
     y: Any,
     *,
@@ -157,45 +156,47 @@ def check_gradients(
     random_state: Any = 0,
     **options: Any,
 ) -> GradientCheck:
-    """`gradient_check` of what a classifier minimises, in its weights and bias.
+    """`gradient_check` of what a classifier minimises, in all its parameters.
 
-    The point is random, and the objective is the whole one, mean loss + l2 sum(W^2) +
-    l1 sum(|W|), with the subgradient of the last term added to that of training, which leaves
-    it to a proximal step.
+    The point is random, and the objective is the whole one, with its penalties: of a linear
+    classifier mean loss + l2 sum(W^2) + l1 sum(|W|), with the subgradient of the last term added
+    to that of training, which leaves it to a proximal step; of a network without dropout.
 
     model : fitted or not; its parameters alone count. X, y : as for `fit`; `rows` of them are
     drawn, and scaled so that the largest feature is 1, which no formula depends on.
-    options : those of `gradient_check`. Coordinates are those of a matrix (D + 1, C), the weights
-    with the bias as last row. Needs a device with float64.
+    options : those of `gradient_check`. Coordinates are those of the parameters one after the
+    other: of a linear classifier a matrix (D + 1, C), the weights with the bias as last row; of a
+    network a vector. Needs a device with float64.
     """
     found = check_rows(X, "check_gradients")
-    xp, device = namespace_of(found), device_of(found)
+    xp = namespace_of(found)
     _needs_float64(found)
     classes, codes = check_labels(y, found, "check_gradients")
-    linear = LinearModel(model.loss, float(model.delta), float(model.l2), float(model.l1))
     generator = host_generator(random_state)
     some = like(generator.permutation(found.shape[0])[:rows], found)
     few = xp.astype(xp.take(found, some, axis=0), xp.float64)
     codes = xp.take(codes, some, axis=0)
     largest = xp.max(xp.abs(few))
     few = few / xp.where(largest > 0, largest, xp.ones_like(largest))
-    shape = (few.shape[1] + 1, classes.shape[0])
-    point = like(generator.standard_normal(shape), found)
-    length = xp.sqrt(xp.mean(xp.sum(few * few, axis=1)) + 1.0)
+    trial, point = model._trial(X, few, codes, classes.shape[0], generator)
+    shapes = [p.shape for p in point]
+    linear = len(point) == 2 and point[0].shape[1:] == point[1].shape
+
+    def together(arrays: Sequence[Array]) -> Array:
+        flat = xp.concat([xp.reshape(a, (-1,)) for a in arrays])
+        return xp.reshape(flat, (-1, shapes[1][0])) if linear else flat
 
     def objective(x: Array) -> tuple[Array, Array]:
-        weights, bias = x[:-1, :], x[-1, :]
-        value, gradients = linear.objective((weights, bias), few, codes, None, True)
+        flat, arrays, start = xp.reshape(x, (-1,)), [], 0
+        for shape in shapes:
+            stop = start + math.prod(shape)
+            arrays.append(xp.reshape(flat[start:stop], shape))
+            start = stop
+        value, gradients = trial(tuple(arrays), True)
         assert gradients is not None
-        _, of_l1 = l1(weights, linear.l1)
-        return value, xp.concat((gradients[0] + of_l1, gradients[1][None, :]), axis=0)
+        return value, together(gradients)
 
-    return gradient_check(
-        objective,
-        xp.asarray(point / length, device=device),
-        random_state=generator,
-        **options,
-    )
+    return gradient_check(objective, together(point), random_state=generator, **options)
 
 
 class _Slopes:

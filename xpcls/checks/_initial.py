@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 
 from xpcls.linear import LinearClassifier
 from xpcls.linear_model import LINEAR_LOSSES, LinearModel
-from xpcls.losses import MARGIN_LOSSES
+from xpcls.losses import LOSSES, MARGIN_LOSSES
+from xpcls.networks import NetworkClassifier
 from xpcls.optimizers import float_dtype
 from xpcls.regularizers import elastic_net
+from xpcls.trained import TrainedClassifier
 from xpcls.validation import check_choice, check_labels, check_number, check_rows
 from xpcls_backends import Array, device_of, host_generator, like, namespace_of, to_scalar
 
@@ -50,20 +52,22 @@ def loss_at_zero(loss: str, n_classes: int, delta: float = 1.0) -> float:
     """A loss where all scores are equal, as they are at zero weights, without the penalty.
 
     softmax ln C; hinge delta (C - 1); squared_hinge delta^2 (C - 1); structured delta;
-    one_vs_all delta C. CS231n, lectures 2 and 3; it is the same for every example.
+    one_vs_all delta C. CS231n, lectures 2 and 3; it is the same for every example. squared_error
+    1, where all scores are 0, since its target is 1 for one class.
     """
-    check_choice("loss", loss, LINEAR_LOSSES)
+    check_choice("loss", loss, LOSSES)
     return {
         "softmax": math.log(n_classes),
         "hinge": delta * (n_classes - 1),
         "squared_hinge": delta**2 * (n_classes - 1),
         "structured": delta,
         "one_vs_all": delta * n_classes,
+        "squared_error": 1.0,
     }[loss]
 
 
 def initial_loss(
-    model: LinearClassifier | LossOfWeights,
+    model: TrainedClassifier | LossOfWeights,
     X: Any,
     y: Any,
     *,
@@ -77,19 +81,22 @@ def initial_loss(
 ) -> InitialLoss:
     """Compare the loss at zero, or tiny random, weights with theory.
 
-    model : a LinearClassifier, fitted or not, whose parameters say which loss it is; or a
+    model : a LinearClassifier or a network, fitted or not, whose parameters say which loss it is;
+        a network is looked at where training starts, since its last layer is 0 there. Or a
         function (weights (D, C), X (n, D), y (n,)) -> value, or (value, gradient), such as
         `lambda W, X, y: my_loss(X @ W, y)`. Then `loss`, `delta`, `l2` and `l1` say what it
         should be. It is given floating X, and y as classes 0 .. C-1, on the device of X.
     X, y : as for `fit`; the classes are those of all rows, the loss is that of the first 1,000.
-    scale : standard deviation of the weights. 0 is exact; above it the penalty is checked too,
+    scale : standard deviation of the weights of a linear model. 0 is exact; above it the penalty is checked too,
         and the value may differ as much as the largest score allows.
 
     Returns an `InitialLoss`. expected = `loss_at_zero` + l2 sum(W^2) + l1 sum(|W|).
     """
+    if isinstance(model, TrainedClassifier) and loss is not None:
+        raise ValueError(f"loss is {loss!r}, but the classifier has its own; leave it out")
+    if isinstance(model, NetworkClassifier):
+        return _of_network(model, X, y, random_state, raise_on_failure)
     if isinstance(model, LinearClassifier):
-        if loss is not None:
-            raise ValueError(f"loss is {loss!r}, but the classifier has its own; leave it out")
         loss, delta, l2, l1 = model.loss, model.delta, model.l2, model.l1
     check_choice("loss", loss, LINEAR_LOSSES)
     assert loss is not None
@@ -122,6 +129,42 @@ def initial_loss(
             f"scale is {scale!r}, at which scores reach {largest:.3g} and any loss could be right; "
             "take a smaller one"
         )
+    result = _compared(loss, value, data, penalty, slack, n_classes, n, delta)
+    return concluded(result, raise_on_failure)
+
+
+def _of_network(
+    model: NetworkClassifier, X: Any, y: Any, random_state: Any, raise_on_failure: bool
+) -> InitialLoss:
+    """The loss of a network before its first step, with the penalty on the weights it starts from.
+    """
+    rows = check_rows(X, "initial_loss")
+    classes, codes = check_labels(y, rows, "initial_loss")
+    n, n_classes = min(ROWS, rows.shape[0]), classes.shape[0]
+    fresh = type(model)(**model.get_params())
+    fresh._check_options()
+    plan = fresh._plan_for(X, rows, n_classes, None)
+    start = fresh._start(plan, rows, n_classes, host_generator(random_state))
+    found, _ = plan.model.objective(start, rows[:n, :], codes[:n], None, False)
+    (value,) = numbers_of([found])
+    penalty = float(to_scalar(plan.model.penalty(start)))
+    delta = float(fresh.delta)
+    data = loss_at_zero(fresh.loss, n_classes, delta)
+    result = _compared(fresh.loss, value, data, penalty, 0.0, n_classes, n, delta)
+    return concluded(result, raise_on_failure)
+
+
+def _compared(
+    loss: str,
+    value: float,
+    data: float,
+    penalty: float,
+    slack: float,
+    n_classes: int,
+    n: int,
+    delta: float,
+) -> InitialLoss:
+    """What was found against what theory says: `data` of the scores and the penalty."""
     tolerance = ROUNDING * (data + penalty) + slack
     passed = abs(value - data - penalty) <= tolerance
     diagnosis = (
@@ -129,19 +172,16 @@ def initial_loss(
         if passed
         else _diagnosis(loss, value, data, penalty, tolerance, n_classes, n, delta)
     )
-    return concluded(
-        InitialLoss(
-            passed=passed,
-            diagnosis=diagnosis,
-            loss=loss,
-            value=value,
-            expected=data + penalty,
-            data=data,
-            penalty=penalty,
-            tolerance=tolerance,
-            n_classes=n_classes,
-        ),
-        raise_on_failure,
+    return InitialLoss(
+        passed=passed,
+        diagnosis=diagnosis,
+        loss=loss,
+        value=value,
+        expected=data + penalty,
+        data=data,
+        penalty=penalty,
+        tolerance=tolerance,
+        n_classes=n_classes,
     )
 
 

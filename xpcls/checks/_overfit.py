@@ -18,7 +18,13 @@ from ._initial import loss_at_zero
 from ._result import Check, concluded
 
 # What a trial changes: no penalty holds the weights back, and there is time.
-WITHOUT_LIMITS = {"l2": 0.0, "l1": 0.0, "early_stopping": False}
+WITHOUT_LIMITS = {
+    "l2": 0.0,
+    "l1": 0.0,
+    "dropout": 0.0,
+    "augment": (),
+    "early_stopping": False,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +63,9 @@ def overfit(
 ) -> Overfit:
     """Train on `n` examples until they are known by heart.
 
-    estimator : a classifier that is trained by steps, such as LinearClassifier. It is left as it
-        is: a new one with its parameters, but without penalties and early stopping, is trained.
+    estimator : a classifier that is trained by steps: a LinearClassifier or a network. It is left
+        as it is: a new one with its parameters, but without penalties, dropout, augmentation and
+        early stopping, is trained.
     X, y : as for `fit`. The examples are drawn at random, as evenly over the classes as can be.
     epochs : passes over the examples.
     remaining : the share of the loss at zero weights that may be left; for the softmax of 10
@@ -81,7 +88,11 @@ def overfit(
     chosen = _spread(host_codes, n, random_state)
     some = like(to_host(chosen), rows)
     few, few_codes = (namespace_of(a).take(a, some, axis=0) for a in (rows, codes))
-    changes = {name: value for name, value in WITHOUT_LIMITS.items() if name in params}
+    changes: dict[str, Any] = {n: v for n, v in WITHOUT_LIMITS.items() if n in params}
+    if "layers" in params:
+        changes["layers"] = [layer for layer in params["layers"] if "dropout" not in layer]
+    if "image_shape" in params and getattr(X, "ndim", 2) == 4:
+        changes["image_shape"] = tuple(X.shape[1:])  # the examples are rows by now
     trial: Any = type(estimator)(**{**params, **changes, "epochs": epochs})
     losses: list[float] = []
     accuracy = 0.0

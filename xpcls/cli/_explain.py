@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from ._options import Data, Device, DeviceName, Seed, backend_of, chosen
+from ._options import Data, Device, DeviceName, Seed, backend_of, chosen, new_model
 
 CHECKED_ROWS = 200  # of which 20 are learnt by heart
 
@@ -75,8 +75,8 @@ def check(
     models: Annotated[
         str | None,
         typer.Option(
-            help="Only these losses, with commas between: hinge, squared_hinge, one_vs_all, "
-            "structured, softmax.",
+            help="Only these, with commas between: the losses of linear classifiers hinge, "
+            "squared_hinge, one_vs_all, structured, softmax; and the networks mlp, convnet.",
             metavar="NAME,...",
         ),
     ] = None,
@@ -84,42 +84,44 @@ def check(
 ) -> None:
     """Check losses, gradients and learning before training: does each model learn as it must?
 
-    For each loss: its value at zero weights against theory, its gradient against central
+    For each model: the loss before the first step against theory, the gradient against central
     differences in float64, and whether it can learn 20 images by heart. Exit code 1 where
     something failed; the last column says what to look at.
     """
     from xpcls import checks
     from xpcls import data as readers
-    from xpcls.linear import LinearClassifier
     from xpcls.linear_model import LINEAR_LOSSES
     from xpcls.pixels import centered, mean_image
     from xpcls.progress import advance, show_progress
 
     from ._console import note, show, table_of
 
-    losses = chosen(models, LINEAR_LOSSES)
+    names = chosen(models, (*LINEAR_LOSSES, "mlp", "convnet"))
     backend = backend_of(device)
     with show_progress():
         loaded = readers.load(data)
     rows = readers.split(loaded, random_state=seed).train[:CHECKED_ROWS]
     images, labels = backend.asarray(loaded.images[rows]), backend.asarray(loaded.labels[rows])
-    features = centered(images, mean_image(images))
+    features = {True: centered(images, mean_image(images)), False: images}
     note(f"{data}: the first {len(rows)} training images, seed {seed}")
     results: list[tuple[str, str, checks.Check]] = []
     with show_progress():
-        for i, loss in enumerate(losses):
-            advance("losses", i, len(losses), now=loss)
-            model = LinearClassifier(loss, random_state=seed)
+        for i, name in enumerate(names):
+            advance("models", i, len(names), now=name)
+            model: Any = new_model(name, [], seed)
+            linear = name in LINEAR_LOSSES  # networks centre pixels themselves, and learn faster
+            X, epochs = features[linear], 1000 if linear else 200
+            few = {} if linear else {"rows": 10}
             results += [
-                (loss, "initial loss", checks.initial_loss(model, features, labels)),
-                (loss, "gradient", checks.check_gradients(model, features, labels)),
-                (loss, "20 by heart", checks.overfit(model, features, labels)),
+                (name, "initial loss", checks.initial_loss(model, X, labels)),
+                (name, "gradient", checks.check_gradients(model, X, labels, **few)),
+                (name, "20 by heart", checks.overfit(model, X, labels, epochs=epochs)),
             ]
-        advance("losses", len(losses), len(losses))
+        advance("models", len(names), len(names))
     cells = [
-        (loss, what, "ok" if result.passed else "FAILED", result.numbers(), result.diagnosis)
-        for loss, what, result in results
+        (name, what, "ok" if result.passed else "FAILED", result.numbers(), result.diagnosis)
+        for name, what, result in results
     ]
-    show(table_of(("loss", "check", "", "found", "what it means"), cells, set()))
+    show(table_of(("model", "check", "", "found", "what it means"), cells, set()))
     if not all(result.passed for _, _, result in results):
         raise typer.Exit(1)

@@ -32,7 +32,7 @@ def compare(
         str | None,
         typer.Option(
             help="Only these, with commas between: nearest, knn, hinge, squared_hinge, "
-            "one_vs_all, structured, softmax.",
+            "one_vs_all, structured, softmax, mlp, convnet.",
             metavar="NAME,...",
         ),
     ] = None,

@@ -40,7 +40,7 @@ Seed = Annotated[
 Model = Annotated[
     str,
     typer.Argument(
-        help="nearest, knn, hinge, squared_hinge, one_vs_all, structured or softmax.",
+        help="nearest, knn, hinge, squared_hinge, one_vs_all, structured, softmax, mlp or convnet.",
         metavar="MODEL",
     ),
 ]
@@ -49,7 +49,7 @@ Settings = Annotated[
     typer.Option(
         "--set",
         help="A hyper-parameter, for example --set l2=0.001 --set epochs=100: any parameter of "
-        "KNeighborsClassifier or LinearClassifier.",
+        "KNeighborsClassifier, LinearClassifier, MLPClassifier or ConvNetClassifier.",
         metavar="NAME=VALUE",
     ),
 ]
@@ -84,6 +84,7 @@ def new_model(name: str, settings: list[str], seed: int) -> Classifier:
     from xpcls.linear import LinearClassifier
     from xpcls.linear_model import LINEAR_LOSSES
     from xpcls.neighbors import KNeighborsClassifier
+    from xpcls.networks import ConvNetClassifier, MLPClassifier
 
     model: Classifier
     if name in LINEAR_LOSSES:
@@ -92,8 +93,12 @@ def new_model(name: str, settings: list[str], seed: int) -> Classifier:
         model = KNeighborsClassifier()
     elif name == "nearest":
         model = KNeighborsClassifier(1, metric="l1")
+    elif name == "mlp":
+        model = MLPClassifier(random_state=seed)
+    elif name == "convnet":
+        model = ConvNetClassifier(random_state=seed)
     else:
-        expected = ", ".join(("nearest", "knn", *LINEAR_LOSSES))
+        expected = ", ".join(("nearest", "knn", *LINEAR_LOSSES, "mlp", "convnet"))
         raise ValueError(f"MODEL is {name!r}, expected one of: {expected}")
     for setting in settings:
         key, equals, value = setting.partition("=")

@@ -1,0 +1,263 @@
+"""Convolution of images with filters, and its gradients.
+
+Two ways give the same. The plain one, `im2col`, is written against the array namespace and takes
+any filters: it lays the pixels under each filter out as the rows of a matrix, so that convolution
+is one product. On NumPy, 3 x 3 filters of stride 1 go the way of Winograd, for which the plain one
+is the fallback and the reference.
+
+On NumPy results are (N, H, W, C) in shape and (H, W, N, C) in memory: elementwise functions keep
+that order, and everything that runs over neighbouring pixels then runs over long stretches.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import array_api_compat
+
+from . import _winograd
+from ._ops import elementwise_block_bytes, row_blocks, rows_within
+from ._place import Array, Namespace, device_of, namespace_of
+from ._threads import in_threads, thread_count
+
+Pair = tuple[int, int]
+Index = tuple[slice, ...]
+
+METHODS = ("im2col", "winograd")
+FEW_CHANNELS = 8  # below, Winograd's transforms cost more than its products save
+THIN = 4  # up to so many channels are laid out one after the other, since runs of them are short
+BLOCKS_IN_CACHE = 8  # the scratch of a block of images, in blocks for a single pass
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What `convolve_backward` takes. tiles : of Winograd, the transformed inputs of each block."""
+
+    x: Array
+    w: Array
+    stride: Pair
+    padding: Pair
+    tiles: list[Array] | None = None
+
+
+def convolve(
+    x: Array,
+    w: Array,
+    stride: Pair = (1, 1),
+    padding: Pair = (0, 0),
+    method: str | None = None,
+) -> tuple[Array, Kept]:
+    """Cross-correlation of images (N, H, W, C) with filters (kh, kw, C, F).
+
+        y[n, i, j, f] = sum_{u, v, c} x[n, i s + u - p, j s + v - p, c] w[u, v, c, f]
+
+    with zeros outside of the images. stride, padding : of rows and columns.
+    method : "im2col", "winograd", or None for the faster of those that can be used.
+    Returns y (N, (H + 2 p - kh) // s + 1, ..., F), and what `convolve_backward` needs.
+    """
+    if method not in (None, *METHODS):
+        raise ValueError(f"method is {method!r}, expected None or one of {', '.join(METHODS)}")
+    height, width = _output_size(x, w, stride, padding)
+    xp = namespace_of(x, w)
+    fits = array_api_compat.is_numpy_namespace(xp) and w.shape[:2] == (3, 3) and stride == (1, 1)
+    if method == "winograd" and not fits:
+        raise ValueError("method is 'winograd', which takes 3 x 3 filters of stride 1 on NumPy")
+    if method is None:
+        method = "winograd" if fits and min(w.shape[2:]) >= FEW_CHANNELS else "im2col"
+    y = _images_like(xp, x, (x.shape[0], height, width, w.shape[3]))
+    if method == "im2col":
+        _plain_forward(xp, x, w, stride, padding, y)
+        return y, Kept(x, w, stride, padding)
+    filters = _winograd.transformed_filters(w)
+    blocks = _winograd_blocks(x, w, height, width)
+    tiles: list[Any] = [None] * len(blocks)
+
+    def work(i: int) -> None:
+        source, target = _by_pixels(xp, x[blocks[i], ...]), _by_pixels(xp, y[blocks[i], ...])
+        tiles[i] = _winograd.forward(source, filters, padding, target)
+
+    in_threads(work, range(len(blocks)), thread_count(xp))
+    return y, Kept(x, w, stride, padding, tiles)
+
+
+def convolve_backward(
+    kept: Kept, dy: Array, wants_x: bool = True, wants_w: bool = True
+) -> tuple[Array | None, Array | None]:
+    """The gradients of x and of w, from that of y; None for one that is not wanted."""
+    xp = namespace_of(kept.x, dy)
+    dx = _images_like(xp, kept.x, kept.x.shape) if wants_x else None
+    if kept.tiles is None:
+        return dx, _plain_backward(xp, kept, dy, dx, wants_w)
+    filters = _winograd.transformed_filters(kept.w)
+    blocks = _winograd_blocks(kept.x, kept.w, dy.shape[1], dy.shape[2])
+    parts: list[Any] = [None] * len(blocks)
+
+    def work(i: int) -> None:
+        assert kept.tiles is not None
+        target = None if dx is None else _by_pixels(xp, dx[blocks[i], ...])
+        source = _by_pixels(xp, dy[blocks[i], ...])
+        parts[i] = _winograd.backward(
+            kept.tiles[i], filters, source, kept.padding, target, wants_w
+        )
+
+    in_threads(work, range(len(blocks)), thread_count(xp))
+    return dx, _added(xp, kept.w, parts) if wants_w else None
+
+
+def _plain_forward(
+    xp: Namespace, x: Array, w: Array, stride: Pair, padding: Pair, y: Array
+) -> None:
+    """Fill y, block by block."""
+    flat = xp.reshape(w, (math.prod(w.shape[:3]), w.shape[3]))
+    blocks = _plain_blocks(xp, x, w, y.shape[1:3])
+
+    def work(here: slice) -> None:
+        columns = _columns(xp, x[here, ...], w.shape, stride, padding, y.shape[1:3])
+        product = columns @ flat
+        shape = (y.shape[1], y.shape[2], here.stop - here.start, y.shape[3])
+        y[here, ...] = _by_images(xp, xp.reshape(product, shape))
+
+    in_threads(work, blocks, thread_count(xp))
+
+
+def _plain_backward(
+    xp: Namespace, kept: Kept, dy: Array, dx: Array | None, wants_w: bool
+) -> Array | None:
+    """Fill dx and return dw; the matrix of pixels is laid out again, which is cheaper than kept."""
+    w, size = kept.w, dy.shape[1:3]
+    flat = xp.reshape(w, (math.prod(w.shape[:3]), w.shape[3]))
+    blocks = _plain_blocks(xp, kept.x, w, size)
+    parts: list[Any] = [None] * len(blocks)
+
+    def work(i: int) -> None:
+        here = blocks[i]
+        g = xp.reshape(_by_pixels(xp, dy[here, ...]), (-1, w.shape[3]))
+        if wants_w:
+            x = kept.x[here, ...]
+            columns = _columns(xp, x, w.shape, kept.stride, kept.padding, size)
+            parts[i] = xp.reshape(columns.mT @ g, w.shape)
+        if dx is not None:
+            images = _from_columns(xp, g @ flat.mT, kept, size, here.stop - here.start)
+            dx[here, ...] = _by_images(xp, images)
+
+    in_threads(work, range(len(blocks)), thread_count(xp))
+    return _added(xp, w, parts) if wants_w else None
+
+
+def _columns(
+    xp: Namespace, x: Array, filters: tuple[int, ...], stride: Pair, padding: Pair, size: Pair
+) -> Array:
+    """The pixels under each filter: (Ho Wo n, kh kw C), rows in the order of _by_pixels."""
+    kh, kw, channels, _ = filters
+    n, places = x.shape[0], list(_places(filters, stride, size))
+    rows, width = size[0] * size[1] * n, kh * kw * channels
+    if channels > THIN:
+        padded = _padded(xp, _by_pixels(xp, x), padding, 0)
+        laid = xp.empty((*size, n, kh * kw, channels), dtype=x.dtype, device=device_of(x))
+        for k, (i, j) in enumerate(places):
+            laid[:, :, :, k, :] = padded[i, j, :, :]
+        return xp.reshape(laid, (rows, width))
+    # The same matrix, one column after the other in memory.
+    padded = _padded(xp, xp.permute_dims(x, (3, 1, 2, 0)), padding, 1)
+    laid = xp.empty((kh * kw, channels, *size, n), dtype=x.dtype, device=device_of(x))
+    for k, (i, j) in enumerate(places):
+        laid[k, ...] = padded[:, i, j, :]
+    return xp.reshape(laid, (width, rows)).mT
+
+
+def _from_columns(xp: Namespace, columns: Array, kept: Kept, size: Pair, n: int) -> Array:
+    """The transpose of `_columns`: each pixel gets the sum of its places; (H, W, n, C)."""
+    kh, kw, channels, _ = kept.w.shape
+    height, width = kept.x.shape[1:3]
+    top, left = kept.padding
+    laid = xp.reshape(columns, (*size, n, kh * kw, channels))
+    shape = (height + 2 * top, width + 2 * left, n, channels)
+    padded = xp.zeros(shape, dtype=columns.dtype, device=device_of(columns))
+    for k, (i, j) in enumerate(_places(kept.w.shape, kept.stride, size)):
+        padded[i, j, :, :] += laid[:, :, :, k, :]
+    return padded[top : top + height, left : left + width, :, :]
+
+
+def _places(filters: tuple[int, ...], stride: Pair, size: Pair) -> Iterator[tuple[slice, slice]]:
+    """For each pixel of a filter, the rows and columns of the pixels that it meets."""
+    for u in range(filters[0]):
+        for v in range(filters[1]):
+            yield (
+                slice(u, u + (size[0] - 1) * stride[0] + 1, stride[0]),
+                slice(v, v + (size[1] - 1) * stride[1] + 1, stride[1]),
+            )
+
+
+def _padded(xp: Namespace, x: Array, padding: Pair, axis: int) -> Array:
+    """x with zeros around two axes, `axis` and the next."""
+    top, left = padding
+    if top == left == 0:
+        return x
+    shape = list(x.shape)
+    shape[axis] += 2 * top
+    shape[axis + 1] += 2 * left
+    padded = xp.zeros(tuple(shape), dtype=x.dtype, device=device_of(x))
+    inside = (slice(top, top + x.shape[axis]), slice(left, left + x.shape[axis + 1]))
+    padded[(*(slice(None),) * axis, *inside, ...)] = x
+    return padded
+
+
+def _by_pixels(xp: Namespace, images: Array) -> Array:
+    """(n, H, W, C) as (H, W, n, C)."""
+    return xp.permute_dims(images, (1, 2, 0, 3))
+
+
+def _by_images(xp: Namespace, pixels: Array) -> Array:
+    """(H, W, n, C) as (n, H, W, C)."""
+    return xp.permute_dims(pixels, (2, 0, 1, 3))
+
+
+def _images_like(xp: Namespace, x: Array, shape: tuple[int, ...]) -> Array:
+    """An array of images that is (H, W, n, C) in memory, its entries not set."""
+    n, height, width, channels = shape
+    found = xp.empty((height, width, n, channels), dtype=x.dtype, device=device_of(x))
+    return _by_images(xp, found)
+
+
+def _output_size(x: Array, w: Array, stride: Pair, padding: Pair) -> Pair:
+    height, width = (
+        (n + 2 * p - k) // s + 1
+        for n, p, k, s in zip(x.shape[1:3], padding, w.shape[:2], stride, strict=True)
+    )
+    if min(height, width) < 1:
+        raise ValueError(
+            f"filters of {w.shape[0]} x {w.shape[1]} do not fit into images of "
+            f"{x.shape[1]} x {x.shape[2]} with padding {padding}"
+        )
+    return height, width
+
+
+def _plain_blocks(xp: Namespace, x: Array, w: Array, size: Pair) -> list[slice]:
+    per_image = math.prod(size) * math.prod(w.shape[:3]) * _itemsize(xp, x)
+    bound = BLOCKS_IN_CACHE * elementwise_block_bytes(xp)
+    return list(row_blocks(x.shape[0], rows_within(bound, per_image)))
+
+
+def _winograd_blocks(x: Array, w: Array, height: int, width: int) -> list[slice]:
+    xp = namespace_of(x)
+    pixels = (-(-height // 4) * 6) * (-(-width // 4) * 6)
+    per_image = pixels * sum(w.shape[2:]) * _itemsize(xp, x)
+    bound = BLOCKS_IN_CACHE * elementwise_block_bytes(xp)
+    return list(row_blocks(x.shape[0], max(2, rows_within(bound, per_image))))
+
+
+def _itemsize(xp: Namespace, x: Array) -> int:
+    return int(xp.finfo(x.dtype).bits) // 8
+
+
+def _added(xp: Namespace, w: Array, parts: list[Array]) -> Array:
+    """The sum of the parts of dw, in order, so that the number of threads changes no bit."""
+    if not parts:
+        return xp.zeros_like(w)
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total

@@ -1,0 +1,140 @@
+"""Reverse mode: gradients flow from an output back to everything it was computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any
+
+from xpcls_backends import Array, Namespace, as_array, device_of, namespace_of
+
+from ._variable import Variable
+
+_by_serial = attrgetter("serial")
+
+
+def nodes_topologically_sorted(output: Variable) -> list[Variable]:
+    """`output` and every variable it was computed from; each stands after all of its inputs.
+
+    Found without recursion, so that a chain may be of any length. A variable is made after its
+    inputs, which makes the order of making a topological one.
+    """
+    seen = {output}
+    waiting = [output]
+    while waiting:
+        for given in waiting.pop().inputs:
+            if type(given) is Variable and given not in seen:
+                seen.add(given)
+                waiting.append(given)
+    return sorted(seen, key=_by_serial)
+
+
+def backward(
+    output: Variable, grad: Any = None, *, accumulate: bool = False, release: bool = False
+) -> None:
+    """See `Variable.backward`.
+
+    One variable after the other, from the output back: its gradient is complete once all its
+    consumers have added theirs, the multivariate chain rule dL/dx = sum_c dL/dc dc/dx.
+    """
+    seed = _seed(output, grad)
+    order = nodes_topologically_sorted(output)
+    before = [(v, v.grad) for v in order if not v.inputs and v.grad is not None]
+    for variable in order:
+        variable.grad = None
+    output.grad = seed
+    while order:
+        node = order.pop()
+        g, inputs, pulls = node.grad, node.inputs, node.pulls
+        if not inputs:
+            continue
+        if type(pulls) is tuple:
+            for given, pull in zip(inputs, pulls, strict=True):
+                if type(given) is Variable and pull is not None:
+                    _add_gradient(given, pull(g))
+        elif pulls is None:
+            raise RuntimeError(
+                f"{node!r} was released by an earlier backward(release=True); compute it again"
+            )
+        else:
+            wanted = tuple(type(given) is Variable for given in inputs)
+            for given, part in zip(inputs, pulls(g, wanted), strict=True):
+                if type(given) is Variable and part is not None:
+                    _add_gradient(given, part)
+        if release:
+            # What was computed of it has been served: with its inputs gone, so are their arrays.
+            node.inputs, node.pulls, node.grad = RELEASED, None, None
+    if accumulate:
+        for variable, old in before:
+            variable.grad = old if variable.grad is None else old + variable.grad
+
+
+RELEASED = (None,)  # inputs of a node that a second backward must not take for a leaf
+
+
+def _add_gradient(variable: Variable, part: Array) -> None:
+    """Add one consumer's share to the gradient of `variable`."""
+    value = variable.value
+    if part.shape != value.shape:
+        part = unbroadcast(variable.xp, part, value.shape)
+    if part.dtype is not value.dtype and part.dtype != value.dtype:
+        part = variable.xp.astype(part, value.dtype)  # it met a constant of another dtype
+    variable.grad = part if variable.grad is None else variable.grad + part
+
+
+def unbroadcast(xp: Namespace, g: Array, shape: tuple[int, ...]) -> Array:
+    """`g` summed over the axes along which an array of `shape` was repeated.
+
+    The transpose of broadcasting: an entry that was used several times gets the sum.
+    """
+    extra = g.ndim - len(shape)
+    axes = tuple(range(extra)) + tuple(
+        extra + i for i, n in enumerate(shape) if n == 1 and g.shape[extra + i] != 1
+    )
+    return xp.reshape(xp.sum(g, axis=axes), shape) if axes else xp.reshape(g, shape)
+
+
+def _seed(output: Variable, grad: Any) -> Array:
+    """The gradient to begin with."""
+    xp, value = output.xp, output.value
+    if grad is None:
+        if value.size != 1:
+            raise ValueError(
+                f"grad is None, but {output!r:.60} has shape {output.shape}: give backward(grad) "
+                "the gradient of what comes after, or sum to one number first"
+            )
+        return xp.ones_like(value)
+    given = grad.value if type(grad) is Variable else as_array(grad, "grad")
+    if namespace_of(given) is not xp:
+        given = xp.asarray(given, device=device_of(value))
+    if given.shape != value.shape:
+        raise ValueError(f"grad has shape {given.shape}, expected {output.shape}, that of value")
+    return xp.astype(given, value.dtype, copy=False)
+
+
+def jacobian(f: Callable[..., Any], *inputs: Any) -> Any:
+    """All partial derivatives of the entries of f(*inputs) with respect to those of each input.
+
+    f : a function of variables that gives one. inputs : numbers or arrays.
+    Returns an array of shape (*output.shape, *input.shape), or a tuple of such for several
+    inputs; entry [i, j] is d output_i / d input_j. One backward pass an entry of the output.
+    """
+    variables = tuple(Variable(x) for x in inputs)
+    output = f(*variables)
+    if type(output) is not Variable:
+        raise TypeError(f"f gives a {type(output).__name__}, expected a Variable")
+    xp, device = output.xp, device_of(output.value)
+    size = output.value.size
+    rows: list[list[Array]] = [[] for _ in variables]
+    units = xp.eye(size, dtype=output.value.dtype, device=device)
+    for i in range(size):
+        output.backward(xp.reshape(units[i, :], output.value.shape))
+        for found, v in zip(rows, variables, strict=True):
+            found.append(xp.zeros_like(v.value) if v.grad is None else v.grad)
+    parts = tuple(
+        xp.reshape(xp.stack(found), (*output.shape, *v.shape))
+        if found
+        else xp.zeros((*output.shape, *v.shape), dtype=v.value.dtype, device=device)
+        for found, v in zip(rows, variables, strict=True)
+    )
+    return parts[0] if len(parts) == 1 else parts
