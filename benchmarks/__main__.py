@@ -12,12 +12,12 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from . import machine, neighbors, sgd
+from . import machine, neighbors, networks, sgd
 from .cases import Case
 from .report import HEADING, Measured, summary, write_json
 from .timing import ROOT, ContestantError, Worker, interleave
 
-SUITES = {"neighbors": neighbors.cases, "sgd": sgd.cases}
+SUITES = {"neighbors": neighbors.cases, "sgd": sgd.cases, "networks": networks.cases}
 RESULTS = Path(__file__).with_name("results")
 
 

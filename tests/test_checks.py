@@ -31,8 +31,9 @@ def test_the_theory_is_that_of_the_lectures() -> None:
     assert loss_at_zero("squared_hinge", 10, 3.0) == 81
     assert loss_at_zero("structured", 10, 3.0) == 3
     assert loss_at_zero("one_vs_all", 10, 3.0) == 30
-    with pytest.raises(ValueError, match="loss is 'squared_error', expected one of 'hinge'"):
-        loss_at_zero("squared_error", 10)
+    assert loss_at_zero("squared_error", 10) == 1
+    with pytest.raises(ValueError, match="loss is 'absolute', expected one of 'hinge'"):
+        loss_at_zero("absolute", 10)
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-6])

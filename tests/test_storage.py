@@ -15,7 +15,16 @@ import numpy as np
 import pandas
 import pytest
 
-from xpcls import KNeighborsClassifier, LinearClassifier, load, optimizers, save, to_host
+from xpcls import (
+    ConvNetClassifier,
+    KNeighborsClassifier,
+    LinearClassifier,
+    MLPClassifier,
+    load,
+    optimizers,
+    save,
+    to_host,
+)
 from xpcls.storage import CLASSES
 from xpcls_backends import Backend, device_of, namespace_of
 
@@ -39,6 +48,16 @@ ESTIMATORS = [
     ),
     LinearClassifier("one_vs_all", optimizer="gd", schedule="cosine", learning_rate=1e-6, epochs=2),
     LinearClassifier("structured", optimizer="random_local_search", epochs=4, replace=True),
+    MLPClassifier(7, epochs=3, random_state=0),
+    MLPClassifier(
+        (5, 4), loss="hinge", activation="tanh", dropout=0.2, standardize=False, epochs=2
+    ),
+    ConvNetClassifier(
+        [("conv", 3), "batch_norm", "relu", "avg_pool", ("dense", 4), "sigmoid"],
+        image_shape=(2, 2, 3),
+        augment=["flip"],
+        epochs=2,
+    ),
 ]
 LABELS = {
     "int64": np.asarray([7, -2, 30]),
@@ -70,6 +89,11 @@ def fitted(estimator: Any, backend: Backend, labels: str = "text", x: Any = IMAG
 
 def assert_same(actual: Any, expected: Any, backend: Backend) -> None:
     """The same arrays, bit for bit, on `backend`, or the same plain values."""
+    if isinstance(expected, tuple):
+        assert len(actual) == len(expected)
+        for one, other in zip(actual, expected, strict=True):
+            assert_same(one, other, backend)
+        return
     if not hasattr(expected, "dtype"):
         assert actual == expected and type(actual) is type(expected)
         return

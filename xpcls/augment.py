@@ -31,7 +31,7 @@ def check_augmentation(augment: Any) -> tuple[tuple[str, float], ...]:
 
 
 def _parsed(given: Any, where: str) -> tuple[str, float]:
-    parts = (given,) if isinstance(given, str) else given
+    parts: Any = (given,) if isinstance(given, str) else given
     name = parts[0] if isinstance(parts, tuple | list) and parts else None
     if name not in KINDS or len(parts) != (1 if name == "flip" else 2):
         raise ValueError(

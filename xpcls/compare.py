@@ -91,7 +91,7 @@ class Linear:
 class Network:
     """A network on raw pixels, which it centres itself; one setting of `grid` is chosen."""
 
-    kind: type[Classifier]
+    kind: type[MLPClassifier] | type[ConvNetClassifier]
     grid: Sequence[Setting] = ({},)
 
     def tune(self, train: Part, validation: Part, seed: int) -> Iterator[tuple[Setting, float]]:

@@ -200,9 +200,7 @@ class NetworkModel:
         total.backward(release=True)
         if now.statistics:
             self._note(now.statistics)
-        return total.value, [
-            xp.zeros_like(v.value) if v.grad is None else v.grad for v in learnt
-        ]
+        return total.value, [xp.zeros_like(v.value) if v.grad is None else v.grad for v in learnt]
 
     def _forward(self, arrays: Sequence[Any], x: Any, now: Pass) -> Any:
         """Scores; of variables where the arrays are such."""
@@ -266,9 +264,11 @@ class NetworkModel:
         if not self._has(Conv):
             return max(1, X.shape[0])
         largest = max(map(math.prod, self.shapes))
-        size = 8 if parameters[0].dtype == namespace_of(X).float64 else 4
-        bound = BLOCK_ACTIVATIONS * elementwise_block_bytes(namespace_of(X))
-        return rows_within(bound, size * largest)
+        xp = namespace_of(X)
+        size = 8 if parameters[0].dtype == xp.float64 else 4
+        bound = BLOCK_ACTIVATIONS * elementwise_block_bytes(xp)
+        rows: int = rows_within(bound, size * largest)
+        return rows
 
 
 def standardization(rows: Array, weight: Array | None) -> tuple[Array, float]:

@@ -166,7 +166,9 @@ class NetworkClassifier(TrainedClassifier):
         return tuple(shape)
 
     def _restore(self, classes: Any, tensors: dict[str, Array], plain: dict[str, Any]) -> None:
-        parameters = tuple(tensors[f"parameter_{i}"] for i in range(len(tensors) - self.standardize))
+        parameters = tuple(
+            tensors[f"parameter_{i}"] for i in range(len(tensors) - self.standardize)
+        )
         if len({p.dtype for p in tensors.values()}) > 1:
             raise ValueError("the parameters are of several dtypes")
         scale = check_number("scale", plain["scale"], above=0)

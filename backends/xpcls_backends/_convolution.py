@@ -21,7 +21,7 @@ import array_api_compat
 from . import _winograd
 from ._ops import elementwise_block_bytes, row_blocks, rows_within
 from ._place import Array, Namespace, device_of, namespace_of
-from ._threads import in_threads, thread_count
+from ._threads import in_threads, one_thread_products, thread_count
 
 Pair = tuple[int, int]
 Index = tuple[slice, ...]
@@ -29,18 +29,23 @@ Index = tuple[slice, ...]
 METHODS = ("im2col", "winograd")
 FEW_CHANNELS = 8  # below, Winograd's transforms cost more than its products save
 THIN = 4  # up to so many channels are laid out one after the other, since runs of them are short
-BLOCKS_IN_CACHE = 8  # the scratch of a block of images, in blocks for a single pass
+BLOCKS_IN_CACHE = 24  # the scratch of a block of images, in blocks for a single pass
+TILES_IN_CACHE = 9  # the tiles of a block of images, likewise
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What `convolve_backward` takes. tiles : of Winograd, the transformed inputs of each block."""
+    """What `convolve_backward` takes.
+
+    by_tiles : whether the way was Winograd's. tiles : its transformed inputs, where they were few.
+    """
 
     x: Array
     w: Array
     stride: Pair
     padding: Pair
-    tiles: list[Array] | None = None
+    by_tiles: bool = False
+    tiles: Array | None = None
 
 
 def convolve(
@@ -62,25 +67,37 @@ def convolve(
         raise ValueError(f"method is {method!r}, expected None or one of {', '.join(METHODS)}")
     height, width = _output_size(x, w, stride, padding)
     xp = namespace_of(x, w)
-    fits = array_api_compat.is_numpy_namespace(xp) and w.shape[:2] == (3, 3) and stride == (1, 1)
+    fits = (
+        array_api_compat.is_numpy_namespace(xp)
+        and w.shape[:2] == (3, 3)
+        and stride == (1, 1)
+        and max(padding) <= 2
+    )
     if method == "winograd" and not fits:
-        raise ValueError("method is 'winograd', which takes 3 x 3 filters of stride 1 on NumPy")
+        raise ValueError(
+            "method is 'winograd', which takes 3 x 3 filters with stride 1 and padding of up to 2 "
+            "on NumPy"
+        )
     if method is None:
         method = "winograd" if fits and min(w.shape[2:]) >= FEW_CHANNELS else "im2col"
     y = _images_like(xp, x, (x.shape[0], height, width, w.shape[3]))
     if method == "im2col":
         _plain_forward(xp, x, w, stride, padding, y)
         return y, Kept(x, w, stride, padding)
-    filters = _winograd.transformed_filters(w)
-    blocks = _winograd_blocks(x, w, height, width)
-    tiles: list[Any] = [None] * len(blocks)
+    blocks = _winograd_blocks(xp, w, x.shape[0], (height, width))
+    tiles: Array | None = None
 
-    def work(i: int) -> None:
-        source, target = _by_pixels(xp, x[blocks[i], ...]), _by_pixels(xp, y[blocks[i], ...])
-        tiles[i] = _winograd.forward(source, filters, padding, target)
+    def work(here: slice) -> None:
+        nonlocal tiles
+        source, target = _by_pixels(xp, x[here, ...]), _by_pixels(xp, y[here, ...])
+        if len(blocks) == 1:  # still in the cache when the gradient is asked for
+            tiles = _winograd.input_tiles(source, padding, (height, width))
+        _winograd.convolve_block(source, filters, padding, target, tiles)
 
-    in_threads(work, range(len(blocks)), thread_count(xp))
-    return y, Kept(x, w, stride, padding, tiles)
+    with one_thread_products(xp):
+        filters = _winograd.transformed_filters(w)
+        in_threads(work, blocks, thread_count(xp))
+    return y, Kept(x, w, stride, padding, True, tiles)
 
 
 def convolve_backward(
@@ -89,21 +106,28 @@ def convolve_backward(
     """The gradients of x and of w, from that of y; None for one that is not wanted."""
     xp = namespace_of(kept.x, dy)
     dx = _images_like(xp, kept.x, kept.x.shape) if wants_x else None
-    if kept.tiles is None:
+    if not kept.by_tiles:
         return dx, _plain_backward(xp, kept, dy, dx, wants_w)
-    filters = _winograd.transformed_filters(kept.w)
-    blocks = _winograd_blocks(kept.x, kept.w, dy.shape[1], dy.shape[2])
+    size = dy.shape[1:3]
+    blocks = _winograd_blocks(xp, kept.w, dy.shape[0], kept.x.shape[1:3])
+    around = (2 - kept.padding[0], 2 - kept.padding[1])
     parts: list[Any] = [None] * len(blocks)
 
     def work(i: int) -> None:
-        assert kept.tiles is not None
-        target = None if dx is None else _by_pixels(xp, dx[blocks[i], ...])
-        source = _by_pixels(xp, dy[blocks[i], ...])
-        parts[i] = _winograd.backward(
-            kept.tiles[i], filters, source, kept.padding, target, wants_w
-        )
+        here = blocks[i]
+        g = _by_pixels(xp, dy[here, ...])
+        if wants_w:
+            tiles = kept.tiles
+            if tiles is None or len(blocks) > 1:
+                source = _by_pixels(xp, kept.x[here, ...])
+                tiles = _winograd.input_tiles(source, kept.padding, size)
+            parts[i] = _winograd.filter_gradient(tiles, g)
+        if dx is not None:
+            _winograd.convolve_block(g, filters, around, _by_pixels(xp, dx[here, ...]))
 
-    in_threads(work, range(len(blocks)), thread_count(xp))
+    with one_thread_products(xp):
+        filters = _winograd.transformed_filters(_winograd.turned(kept.w)) if wants_x else None
+        in_threads(work, range(len(blocks)), thread_count(xp))
     return dx, _added(xp, kept.w, parts) if wants_w else None
 
 
@@ -241,12 +265,11 @@ def _plain_blocks(xp: Namespace, x: Array, w: Array, size: Pair) -> list[slice]:
     return list(row_blocks(x.shape[0], rows_within(bound, per_image)))
 
 
-def _winograd_blocks(x: Array, w: Array, height: int, width: int) -> list[slice]:
-    xp = namespace_of(x)
-    pixels = (-(-height // 4) * 6) * (-(-width // 4) * 6)
-    per_image = pixels * sum(w.shape[2:]) * _itemsize(xp, x)
-    bound = BLOCKS_IN_CACHE * elementwise_block_bytes(xp)
-    return list(row_blocks(x.shape[0], max(2, rows_within(bound, per_image))))
+def _winograd_blocks(xp: Namespace, w: Array, n: int, size: Pair) -> list[slice]:
+    pixels = 36 * -(-size[0] // 4) * -(-size[1] // 4)
+    per_image = pixels * max(w.shape[2:]) * _itemsize(xp, w)
+    bound = TILES_IN_CACHE * elementwise_block_bytes(xp)
+    return list(row_blocks(n, rows_within(bound, per_image)))
 
 
 def _itemsize(xp: Namespace, x: Array) -> int:

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import array_api_compat
@@ -50,12 +51,25 @@ def in_threads(work: Callable[[Part], None], parts: Iterable[Part], threads: int
         for part in parts:
             work(part)
         return
-    with (
-        _blas().limit(limits=1, user_api="blas"),
-        ThreadPoolExecutor(threads, initializer=_become_worker) as pool,
-    ):
+    with _one_blas_thread(), ThreadPoolExecutor(threads, initializer=_become_worker) as pool:
         for _ in pool.map(work, parts):
             pass
+
+
+def one_thread_products(xp: Namespace) -> AbstractContextManager[Any]:
+    """Within the block, on NumPy, products of matrices have one thread.
+
+    For small products just before or after `in_threads`: the threads of a BLAS library go on
+    waiting for work at full speed for a while, and take the processors from ours.
+    """
+    if _here.is_worker or not array_api_compat.is_numpy_namespace(xp):
+        return nullcontext()
+    return _one_blas_thread()
+
+
+def _one_blas_thread() -> AbstractContextManager[Any]:
+    limit: AbstractContextManager[Any] = _blas().limit(limits=1, user_api="blas")
+    return limit
 
 
 def _become_worker() -> None:

@@ -7,21 +7,38 @@ Winograd's F(4 x 4, 3 x 3): a tile of 4 x 4 outputs comes from one of 6 x 6 inpu
 36 products where the sum takes 144. Over many tiles and channels each of the 36 is a product of
 matrices (tiles, C) (C, F). Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016.
 
-The transforms are sums of slabs. In memory images lie as (H, W, n, C), so that a slab is long and
-without gaps; what comes from outside is copied into that order, which padding would do anyway.
-Roundoff is about ten times that of a plain sum: relative 1e-6 in float32.
+The transforms are products too: of a 6 x 6 matrix with long rows, once for the rows of the tiles
+and once for their columns. In memory images lie as (H, W, n, C), so that what is gathered into
+tiles are long stretches; what comes from outside is copied into that order, which padding would
+do anyway. Roundoff is about ten times that of a plain sum: relative 1e-6 in float32.
 """
 
 from __future__ import annotations
 
-import threading
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 HostArray = np.ndarray[Any, Any]
+Pair = tuple[int, int]
 
-TILE = 4  # outputs along each axis; inputs are TILE + 2
+TILE = 4  # outputs along each axis
+SPAN = TILE + 2  # inputs along each axis
+_BT = np.asarray(
+    [
+        [4, 0, -5, 0, 1, 0],
+        [0, -4, -4, 1, 1, 0],
+        [0, 4, -4, -1, 1, 0],
+        [0, -2, -1, 2, 1, 0],
+        [0, 2, -1, -2, 1, 0],
+        [0, 4, 0, -5, 0, 1],
+    ]
+)
+_AT = np.asarray([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
 _G = np.asarray(
     [
         [1 / 4, 0, 0],
@@ -33,250 +50,166 @@ _G = np.asarray(
     ]
 )
 _GG = np.kron(_G, _G)  # (36, 9): G g G^T of a flattened filter
+LARGEST_KEPT = 32 << 20  # bytes of scratch that stay between calls
 
 
 def transformed_filters(w: HostArray) -> HostArray:
     """G g G^T for each pair of channels: (3, 3, C, F) to (36, C, F)."""
     channels, filters = w.shape[2:]
-    flat = _GG.astype(w.dtype) @ w.reshape(9, channels * filters)
-    return flat.reshape(36, channels, filters)
+    flat = _GG.astype(w.dtype) @ np.reshape(w, (9, channels * filters))
+    return flat.reshape(SPAN * SPAN, channels, filters)
 
 
-def forward(x: HostArray, filters: HostArray, padding: tuple[int, int], y: HostArray) -> HostArray:
-    """Convolve a block of images, and return the transformed inputs, which `backward` takes.
+def turned(w: HostArray) -> HostArray:
+    """The filters by which the gradient of the input comes from that of the output."""
+    return np.ascontiguousarray(w[::-1, ::-1].transpose(0, 1, 3, 2))
 
-    x : (H, W, n, C) in any order in memory. filters : those of `transformed_filters`.
-    y : (Ho, Wo, n, F), filled.
+
+def input_tiles(x: HostArray, padding: Pair, size: Pair) -> HostArray:
+    """B^T d B of every tile: (36, tiles, C), for outputs of that size.
+
+    x : (H, W, n, C) in any order in memory.
     """
-    height, width, n, channels = x.shape
-    n_filters = filters.shape[2]
-    th, tw = -(-y.shape[0] // TILE), -(-y.shape[1] // TILE)
-    scratch = _scratch(th, tw, n, channels, n_filters, x.dtype)
-    padded = scratch.padded
-    top, left = padding
-    padded[:top] = 0
-    padded[top + height :] = 0
-    padded[top : top + height, :left] = 0
-    padded[top : top + height, left + width :] = 0
-    padded[top : top + height, left : left + width] = x
-    kept = np.empty((6, 6, th, tw, n, channels), x.dtype)
-    rows = scratch.rows
-    _into_tiles([padded[i : i + 4 * th - 3 : 4] for i in range(6)], rows, *scratch.pair(rows[0]))
-    _into_tiles(
-        [rows[:, :, j : j + 4 * tw - 3 : 4] for j in range(6)],
-        [kept[:, j] for j in range(6)],
-        *scratch.pair(kept[:, 0]),
-    )
-    tiles = th * tw * n
-    np.matmul(
-        kept.reshape(36, tiles, channels), filters, out=scratch.products.reshape(36, tiles, n_filters)
-    )
-    half = scratch.half
-    _out_of_tiles(scratch.products, half, *scratch.triple(half[0]))
-    exact = y.shape[:2] == (4 * th, 4 * tw)
-    target = y if exact else scratch.outputs
-    parts = target.reshape(th, 4, tw, 4, n, n_filters).transpose(1, 0, 2, 3, 4, 5)
-    columns = [half[:, j] for j in range(6)]
-    _out_of_tiles(columns, [parts[:, :, :, j] for j in range(4)], *scratch.triple(columns[0]))
-    if not exact:
-        y[...] = target[: y.shape[0], : y.shape[1]]
-    return kept
+    th, tw = _tile_counts(size)
+    _, _, n, channels = x.shape
+    tiles = np.empty((SPAN * SPAN, th * tw * n, channels), x.dtype)
+    with _scratch() as scratch:
+        _into_tiles(x, padding, size, tiles, scratch)
+    return tiles
 
 
-def backward(
-    kept: HostArray,
+def convolve_block(
+    x: HostArray,
     filters: HostArray,
-    dy: HostArray,
-    padding: tuple[int, int],
-    dx: HostArray | None,
-    wants_w: bool,
-) -> HostArray | None:
-    """The gradients of a block of images, from dy (Ho, Wo, n, F) in any order in memory.
+    padding: Pair,
+    y: HostArray,
+    tiles: HostArray | None = None,
+) -> None:
+    """Fill y (Ho, Wo, n, F) with the convolution of a block of images.
 
-    dx : (H, W, n, C), filled; None where it is not wanted.
-    Returns dw (3, 3, C, F), or None.
+    x : (H, W, n, C) in any order in memory, not read where its `tiles` are given.
+    filters : (36, C, F), those of `transformed_filters`.
     """
-    _, _, th, tw, n, channels = kept.shape
-    n_filters = filters.shape[2]
-    scratch = _scratch(th, tw, n, channels, n_filters, kept.dtype)
-    outputs = scratch.outputs
-    height, width = dy.shape[:2]
-    outputs[height:] = 0
-    outputs[:height, width:] = 0
-    outputs[:height, :width] = dy
-    spread, products = scratch.spread, scratch.products
-    by_rows = outputs.reshape(th, 4, 4 * tw, n, n_filters)
-    _out_of_tiles_back([by_rows[:, i] for i in range(4)], spread, *scratch.pair(spread[0]))
-    by_columns = spread.reshape(6, th, tw, 4, n, n_filters)
-    _out_of_tiles_back(
-        [by_columns[:, :, :, j] for j in range(4)],
-        [products[:, j] for j in range(6)],
-        *scratch.pair(products[:, 0]),
+    size: Pair = y.shape[:2]
+    th, tw = _tile_counts(size)
+    n, n_filters = y.shape[2:]
+    count = th * tw * n
+    with _scratch() as scratch:
+        if tiles is None:
+            tiles = scratch.array("tiles", (SPAN * SPAN, count, filters.shape[1]), x.dtype)
+            _into_tiles(x, padding, size, tiles, scratch)
+        products = scratch.array("products", (SPAN, SPAN, count * n_filters), x.dtype)
+        np.matmul(tiles, filters, out=products.reshape(SPAN * SPAN, count, n_filters))
+        half = scratch.array("half", (SPAN, TILE, count * n_filters), x.dtype)
+        done = scratch.array("outputs", (TILE, TILE, count * n_filters), x.dtype)
+        _both_ways(_AT, products, half, done)
+        exact = size == (TILE * th, TILE * tw)
+        whole = y if exact else scratch.array("padded", (4 * th, 4 * tw, n, n_filters), x.dtype)
+        by_tiles = whole.reshape(th, TILE, tw, TILE, n, n_filters).transpose(1, 3, 0, 2, 4, 5)
+        by_tiles[...] = done.reshape(by_tiles.shape)
+        if not exact:
+            y[...] = whole[: size[0], : size[1]]
+
+
+def filter_gradient(tiles: HostArray, dy: HostArray) -> HostArray:
+    """What a block of images adds to the gradient of the filters: (3, 3, C, F).
+
+    tiles : the block's `input_tiles`. dy : (Ho, Wo, n, F) in any order in memory.
+    """
+    th, tw = _tile_counts(dy.shape[:2])
+    n, n_filters = dy.shape[2:]
+    count, channels = tiles.shape[1:]
+    with _scratch() as scratch:
+        whole = dy
+        if dy.shape[:2] != (TILE * th, TILE * tw):
+            whole = scratch.array("padded", (TILE * th, TILE * tw, n, n_filters), dy.dtype)
+            _surround(whole, dy, (0, 0))
+        outputs = scratch.array("outputs", (TILE, TILE, th, tw, n, n_filters), dy.dtype)
+        np.copyto(outputs, _windows(whole, TILE, th, tw))
+        half = scratch.array("half", (TILE, SPAN, count * n_filters), dy.dtype)
+        spread = scratch.array("products", (SPAN, SPAN, count * n_filters), dy.dtype)
+        _both_ways(_AT.T, outputs.reshape(TILE, TILE, count * n_filters), half, spread)
+        of_filters = tiles.transpose(0, 2, 1) @ spread.reshape(SPAN * SPAN, count, n_filters)
+    flat = _GG.T.astype(dy.dtype) @ of_filters.reshape(SPAN * SPAN, channels * n_filters)
+    return flat.reshape(3, 3, channels, n_filters)
+
+
+def _into_tiles(
+    x: HostArray, padding: Pair, size: Pair, tiles: HostArray, scratch: _Scratch
+) -> None:
+    """Fill `tiles` (36, tiles, C) with B^T d B."""
+    th, tw = _tile_counts(size)
+    _, _, n, channels = x.shape
+    padded = scratch.array("padded", (TILE * th + 2, TILE * tw + 2, n, channels), x.dtype)
+    _surround(padded, x, padding)
+    np.copyto(
+        tiles.reshape(SPAN, SPAN, th, tw, n, channels), _windows(padded, SPAN, th, tw)
     )
-    tiles = th * tw * n
-    of_products = products.reshape(36, tiles, n_filters)
-    dw = None
-    if wants_w:
-        of_filters = kept.reshape(36, tiles, channels).transpose(0, 2, 1) @ of_products
-        flat = _GG.T.astype(kept.dtype) @ of_filters.reshape(36, channels * n_filters)
-        dw = flat.reshape(3, 3, channels, n_filters)
-    if dx is not None:
-        of_tiles = scratch.of_tiles
-        np.matmul(
-            of_products, filters.transpose(0, 2, 1), out=of_tiles.reshape(36, tiles, channels)
-        )
-        rows, padded = scratch.rows, scratch.padded
-        rows[:, :, 4 * tw :] = 0
-        _into_tiles_back(
-            [of_tiles[:, j] for j in range(6)],
-            [rows[:, :, j : j + 4 * tw - 3 : 4] for j in range(4)],
-            rows[:, :, 4::4],
-            rows[:, :, 5::4],
-            *scratch.triple(of_tiles[:, 0]),
-        )
-        padded[4 * th :] = 0
-        _into_tiles_back(
-            rows,
-            [padded[i : i + 4 * th - 3 : 4] for i in range(4)],
-            padded[4::4],
-            padded[5::4],
-            *scratch.triple(rows[0]),
-        )
-        top, left = padding
-        dx[...] = padded[top : top + dx.shape[0], left : left + dx.shape[1]]
-    return dw
+    tiles = tiles.reshape(SPAN, SPAN, th * tw * n * channels)
+    half = scratch.array("half", tiles.shape, x.dtype)
+    _both_ways(_BT, tiles, half, tiles)
+
+
+def _windows(images: HostArray, span: int, th: int, tw: int) -> HostArray:
+    """images (H, W, n, C) as (span, span, th, tw, n, C): every tile, of which large ones overlap."""
+    down, right, *inner = images.strides
+    shape = (span, span, th, tw, *images.shape[2:])
+    strides = (down, right, TILE * down, TILE * right, *inner)
+    return as_strided(images, shape, strides, writeable=False)
+
+
+def _both_ways(matrix: HostArray, given: HostArray, half: HostArray, out: HostArray) -> None:
+    """out = matrix given matrix^T over the first two axes of `given` (a, a, length)."""
+    matrix = matrix.astype(given.dtype)
+    np.matmul(matrix, given.transpose(1, 0, 2), out=half)
+    np.matmul(matrix, half.transpose(1, 0, 2), out=out)
+
+
+def _surround(whole: HostArray, x: HostArray, padding: Pair) -> None:
+    """Copy x into `whole` behind so many rows and columns; what is left over is 0.
+
+    Rows and columns of x that no tile reaches are left out.
+    """
+    top, left = padding
+    inside = whole[top : top + x.shape[0], left : left + x.shape[1]]
+    if inside.shape != whole.shape:
+        whole.fill(0)
+    np.copyto(inside, x[: inside.shape[0], : inside.shape[1]])
+
+
+def _tile_counts(size: Pair) -> Pair:
+    return -(-size[0] // TILE), -(-size[1] // TILE)
 
 
 class _Scratch:
-    """Arrays for one shape of block, used again by every call of a thread."""
+    """Memory by name that is used again, whatever the shape."""
 
-    def __init__(
-        self, th: int, tw: int, n: int, channels: int, filters: int, dtype: np.dtype[Any]
-    ) -> None:
-        def empty(*shape: int) -> HostArray:
-            return np.empty(shape, dtype)
-
-        self.padded = empty(4 * th + 2, 4 * tw + 2, n, channels)
-        self.rows = empty(6, th, 4 * tw + 2, n, channels)
-        self.products = empty(6, 6, th, tw, n, filters)
-        self.half = empty(4, 6, th, tw, n, filters)
-        self.outputs = empty(4 * th, 4 * tw, n, filters)
-        self.spread = empty(6, th, 4 * tw, n, filters)
-        self.of_tiles = empty(6, 6, th, tw, n, channels)
-        longest = 6 * th * (4 * tw + 2) * n * max(channels, filters)
-        self._spare = [empty(longest) for _ in range(3)]
-
-    def pair(self, like: HostArray) -> list[HostArray]:
-        """Two arrays of the shape of `like`."""
-        return [spare[: like.size].reshape(like.shape) for spare in self._spare[:2]]
-
-    def triple(self, like: HostArray) -> list[HostArray]:
-        """Three arrays of the shape of `like`."""
-        return [spare[: like.size].reshape(like.shape) for spare in self._spare]
-
-
-class _Own(threading.local):
     def __init__(self) -> None:
-        self.scratch: dict[Any, _Scratch] = {}
+        self._bytes: dict[str, HostArray] = {}
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> HostArray:
+        """An array whose entries are not set; the one of that name before it is overwritten."""
+        size = math.prod(shape) * dtype.itemsize
+        held = self._bytes.get(name)
+        if held is None or held.size < size:
+            held = self._bytes[name] = np.empty(size, np.uint8)
+        return held[:size].view(dtype).reshape(shape)
+
+    def size(self) -> int:
+        return sum(held.size for held in self._bytes.values())
 
 
-_own = _Own()
-SHAPES = 6  # for which a thread keeps scratch: the layers of a network, and their last blocks
+_idle: list[_Scratch] = []  # what no thread is using; new threads take what old ones left
 
 
-def _scratch(*shape: Any) -> _Scratch:
-    found = _own.scratch.pop(shape, None) or _Scratch(*shape)
-    _own.scratch[shape] = found  # the one used last stands last
-    while len(_own.scratch) > SHAPES:
-        del _own.scratch[next(iter(_own.scratch))]
-    return found
-
-
-# The four transforms, each along one axis. All arguments are lists of slabs, or arrays of them;
-# t, u, s are slabs to compute in.
-
-
-def _into_tiles(d: Any, v: Any, t: HostArray, u: HostArray) -> None:
-    """v = B^T d: 6 slabs to 6."""
-    add, sub, mul = np.add, np.subtract, np.multiply
-    mul(d[2], 4, t)
-    sub(d[4], t, t)
-    mul(d[1], 4, u)
-    sub(d[3], u, u)
-    add(t, u, v[1])
-    sub(t, u, v[2])
-    sub(d[4], d[2], t)
-    sub(d[3], d[1], u)
-    mul(u, 2, u)
-    add(t, u, v[3])
-    sub(t, u, v[4])
-    sub(d[0], d[2], v[0])
-    mul(v[0], 4, v[0])
-    add(v[0], t, v[0])
-    mul(u, 2, u)
-    sub(d[5], d[3], v[5])
-    sub(v[5], u, v[5])
-
-
-def _into_tiles_back(
-    v: Any, d: Any, d4: HostArray, d5: HostArray, p: HostArray, q: HostArray, r: HostArray
-) -> None:
-    """d = B v, the transpose: slabs 0 to 3 are written, 4 and 5, which overlap the next, added."""
-    add, sub, mul = np.add, np.subtract, np.multiply
-    mul(v[0], 4, d[0])
-    sub(v[1], v[2], p)
-    sub(v[3], v[4], q)
-    mul(q, 2, q)
-    sub(v[5], p, r)
-    mul(r, 4, r)
-    sub(r, q, d[1])
-    add(p, q, p)
-    mul(v[5], 5, r)
-    sub(p, r, d[3])
-    add(v[1], v[2], p)
-    add(v[3], v[4], q)
-    mul(v[0], 5, r)
-    add(r, q, r)
-    add(q, p, q)
-    add(q, v[0], q)
-    mul(p, 4, p)
-    add(p, r, p)
-    np.negative(p, d[2])
-    add(d4, q, d4)
-    add(d5, v[5], d5)
-
-
-def _out_of_tiles(m: Any, y: Any, s: HostArray, t: HostArray, u: HostArray) -> None:
-    """y = A^T m: 6 slabs to 4."""
-    add, sub, mul = np.add, np.subtract, np.multiply
-    add(m[1], m[2], s)
-    add(m[3], m[4], t)
-    add(m[0], s, u)
-    add(u, t, y[0])
-    mul(t, 4, t)
-    add(s, t, y[2])
-    sub(m[1], m[2], s)
-    sub(m[3], m[4], t)
-    mul(t, 2, t)
-    add(s, t, y[1])
-    mul(t, 4, t)
-    add(s, t, u)
-    add(u, m[5], y[3])
-
-
-def _out_of_tiles_back(y: Any, m: Any, s: HostArray, t: HostArray) -> None:
-    """m = A y, the transpose: 4 slabs to 6."""
-    add, sub, mul = np.add, np.subtract, np.multiply
-    add(y[0], y[2], s)
-    add(y[1], y[3], t)
-    add(s, t, m[1])
-    sub(s, t, m[2])
-    mul(y[2], 4, s)
-    add(s, y[0], s)
-    mul(y[3], 4, t)
-    add(t, y[1], t)
-    mul(t, 2, t)
-    add(s, t, m[3])
-    sub(s, t, m[4])
-    np.copyto(m[0], y[0])
-    np.copyto(m[5], y[3])
+@contextmanager
+def _scratch() -> Iterator[_Scratch]:
+    try:
+        scratch = _idle.pop()
+    except IndexError:
+        scratch = _Scratch()
+    try:
+        yield scratch
+    finally:
+        if scratch.size() <= LARGEST_KEPT:
+            _idle.append(scratch)

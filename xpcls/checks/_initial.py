@@ -87,8 +87,8 @@ def initial_loss(
         `lambda W, X, y: my_loss(X @ W, y)`. Then `loss`, `delta`, `l2` and `l1` say what it
         should be. It is given floating X, and y as classes 0 .. C-1, on the device of X.
     X, y : as for `fit`; the classes are those of all rows, the loss is that of the first 1,000.
-    scale : standard deviation of the weights of a linear model. 0 is exact; above it the penalty is checked too,
-        and the value may differ as much as the largest score allows.
+    scale : standard deviation of the weights of a linear model. 0 is exact; above it the penalty
+        is checked too, and the value may differ as much as the largest score allows.
 
     Returns an `InitialLoss`. expected = `loss_at_zero` + l2 sum(W^2) + l1 sum(|W|).
     """
@@ -117,6 +117,7 @@ def initial_loss(
         bias = xp.zeros((n_classes,), dtype=rows.dtype, device=device)
         found, _ = linear.objective((weights, bias), rows, codes, None, False)
     else:
+        assert not isinstance(model, TrainedClassifier)
         answer = model(weights, rows, codes)
         found = answer[0] if isinstance(answer, tuple) else answer
     (value,) = numbers_of([found])
@@ -136,8 +137,7 @@ def initial_loss(
 def _of_network(
     model: NetworkClassifier, X: Any, y: Any, random_state: Any, raise_on_failure: bool
 ) -> InitialLoss:
-    """The loss of a network before its first step, with the penalty on the weights it starts from.
-    """
+    """The loss of a network before its first step, with the penalty on its first weights."""
     rows = check_rows(X, "initial_loss")
     classes, codes = check_labels(y, rows, "initial_loss")
     n, n_classes = min(ROWS, rows.shape[0]), classes.shape[0]

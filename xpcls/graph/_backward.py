@@ -48,14 +48,14 @@ def backward(
         g, inputs, pulls = node.grad, node.inputs, node.pulls
         if not inputs:
             continue
-        if type(pulls) is tuple:
-            for given, pull in zip(inputs, pulls, strict=True):
-                if type(given) is Variable and pull is not None:
-                    _add_gradient(given, pull(g))
-        elif pulls is None:
+        if pulls is None:
             raise RuntimeError(
                 f"{node!r} was released by an earlier backward(release=True); compute it again"
             )
+        if isinstance(pulls, tuple):
+            for given, pull in zip(inputs, pulls, strict=True):
+                if type(given) is Variable and pull is not None:
+                    _add_gradient(given, pull(g))
         else:
             wanted = tuple(type(given) is Variable for given in inputs)
             for given, part in zip(inputs, pulls(g, wanted), strict=True):

@@ -28,9 +28,7 @@ class ComputationalGraph:
     too many or too few inputs.
     """
 
-    def __init__(
-        self, nodes: Mapping[str, Sequence[Any]], output: str | None = None
-    ) -> None:
+    def __init__(self, nodes: Mapping[str, Sequence[Any]], output: str | None = None) -> None:
         self.gates: dict[str, Gate] = {}
         self.inputs_of: dict[str, tuple[str, ...]] = {}
         for name, (gate, *inputs) in nodes.items():
@@ -104,7 +102,8 @@ class ComputationalGraph:
         for name in reversed(self.nodes_topologically_sorted()):
             if name not in gradients:
                 continue  # the loss does not depend on it
-            parts = self.gates[name].gradients(*self._passes[name], gradients[name])
+            arrays, z, pulls = self._passes[name]
+            parts = self.gates[name].gradients(arrays, z, pulls, gradients[name])
             for given, part in zip(self.inputs_of[name], parts, strict=True):
                 gradients[given] = gradients[given] + part if given in gradients else part
         for name, value in self.values.items():

@@ -64,9 +64,7 @@ class Gate:
             raise ValueError(f"{self!r} does not take shapes {shapes}: {error}") from error
         return values, z, pulls
 
-    def gradients(
-        self, values: tuple[Array, ...], z: Array, pulls: Pulls, dz: Any
-    ) -> list[Array]:
+    def gradients(self, values: tuple[Array, ...], z: Array, pulls: Pulls, dz: Any) -> list[Array]:
         """The gradients of the inputs of one `apply`."""
         xp = namespace_of(*values)
         (g,) = _as_arrays((dz,)) if not is_array(dz) else (dz,)

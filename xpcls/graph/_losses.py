@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from xpcls import losses
 from xpcls_backends import Array, Namespace
 
-from .. import losses
 from ._variable import Pulls, operation
 
 Result = tuple[Array, Pulls]
@@ -32,9 +32,7 @@ def hinge(
     validate: bool = True,
 ) -> Result:
     """`losses.hinge`, the multiclass hinge of Weston and Watkins."""
-    return _scaled(
-        losses.hinge(scores, y, delta, sample_weight=sample_weight, validate=validate)
-    )
+    return _scaled(losses.hinge(scores, y, delta, sample_weight=sample_weight, validate=validate))
 
 
 @operation

@@ -41,9 +41,7 @@ def max(xp: Namespace, x: Array, /, axis: Axis = None, keepdims: bool = False) -
     # The reduced axes as one, the last, in the order of the array.
     others = tuple(i for i in range(x.ndim) if i not in axes)
     length = math.prod(x.shape[i] for i in axes)
-    rows = xp.reshape(
-        xp.permute_dims(x, others + axes), (*(x.shape[i] for i in others), length)
-    )
+    rows = xp.reshape(xp.permute_dims(x, others + axes), (*(x.shape[i] for i in others), length))
     z = xp.max(rows, axis=-1)
     z = xp.reshape(z, kept if keepdims else tuple(x.shape[i] for i in others))
 

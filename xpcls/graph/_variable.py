@@ -100,7 +100,7 @@ class Variable:
     name: str | None
     operation: str | None
     inputs: tuple[Any, ...]
-    pulls: Pulls
+    pulls: Pulls | None  # None once released
     serial: int  # grows with creation, so inputs have lower ones than what is made of them
     xp: Namespace
 
@@ -205,7 +205,7 @@ def operation(rule: Callable[..., tuple[Array, Pulls]]) -> Callable[..., Any]:
     """Enter a rule in the table, and make of it the function of variables that users call."""
     name = rule.__name__
     label = name.lstrip("_")
-    first, *parameters = inspect.signature(rule).parameters.values()
+    parameters = list(inspect.signature(rule).parameters.values())[1:]
     kinds = [p.kind for p in parameters]
     variadic = inspect.Parameter.VAR_POSITIONAL in kinds
     # All of them where their number is free.
