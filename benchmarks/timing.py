@@ -42,7 +42,7 @@ from typing import Any, Protocol
 from .cases import Contestant
 
 ROOT = Path(__file__).resolve().parents[1]
-SETTLE = 0.05
+SETTLE = 0.15  # OpenBLAS has been seen to spin for 70 ms
 FEWEST_ROUNDS = 3
 NOISY = 1.25
 

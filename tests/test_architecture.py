@@ -23,6 +23,7 @@ Check = Callable[[PurePosixPath, ast.Module], Iterator[Breach]]
 # Bottom to top: a module imports from lower layers, and not from its own.
 LAYERS: tuple[set[str], ...] = (
     {"progress", "_sklearn", "_version"},
+    {"options"},
     {"validation"},
     {"distances", "losses", "regularizers", "optimizers"},
     {"training", "base", "linear_model", "graph"},

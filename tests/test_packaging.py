@@ -23,6 +23,7 @@ RUNTIME = [
     "pillow",
     "rich",
     "safetensors",
+    "threadpoolctl",
     "typer",
 ]
 

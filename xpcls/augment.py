@@ -16,7 +16,7 @@ from typing import Any
 
 from xpcls_backends import Array, HostGenerator, like, namespace_of, to_host
 
-from .validation import check_integer, check_number, shown
+from .options import check_integer, check_number, shown
 
 KINDS = ("shift", "flip", "crop")
 

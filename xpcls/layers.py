@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 from xpcls_backends import Array, HostGenerator
 
 from . import graph
-from .validation import check_integer, check_number, shown
+from .options import check_integer, check_number, shown
 
 Shape = tuple[int, ...]  # of one example: (H, W, C) or (D,)
 Specification = str | tuple[Any, ...]

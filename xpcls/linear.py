@@ -17,9 +17,9 @@ from .linear_model import (
     zero_parameters,
 )
 from .optimizers import Objective, Optimizer, Parameters, Schedule, make_optimizer
+from .options import check_choice, check_integer, check_number, shown
 from .regularizers import l1
 from .trained import Plan, TrainedClassifier
-from .validation import check_choice, check_integer, check_number, shown
 
 
 class LinearClassifier(TrainedClassifier):

@@ -17,12 +17,8 @@ from xpcls_backends import (
 
 from .base import REAL_DTYPES, Classifier, TensorKind
 from .distances import METRICS, nearest
-from .validation import (
-    check_choice,
-    check_integer,
-    check_labels,
-    check_same_length,
-)
+from .options import check_choice, check_integer
+from .validation import check_labels, check_same_length
 
 WEIGHTS = ("uniform", "distance")
 TIES = ("label", "nearest")

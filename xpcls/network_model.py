@@ -9,6 +9,7 @@ from typing import Any
 from xpcls_backends import (
     Array,
     HostGenerator,
+    add_scaled,
     device_of,
     elementwise_block_bytes,
     ignore_overflow,
@@ -37,7 +38,7 @@ from .layers import (
 )
 from .losses import MARGIN_LOSSES
 from .optimizers import Parameters, float_dtype
-from .regularizers import l2
+from .regularizers import l2_value
 
 MEMORY = 0.9  # of the running means of batch normalisation, a step
 LOSS_OF = {
@@ -236,13 +237,13 @@ class NetworkModel:
         if gradients is None:
             return value, None
         for place in self._penalised_places() if self.l2 else ():
-            gradients[place] = gradients[place] + (2.0 * self.l2) * parameters[place]
+            add_scaled(gradients[place], 2.0 * self.l2, parameters[place])
         return value, tuple(gradients)
 
     def penalty(self, parameters: Parameters) -> Array:
         """l2 sum(W^2) over the weights of conv and dense layers."""
         xp = namespace_of(*parameters)
-        squares = [l2(parameters[place], self.l2)[0] for place in self._penalised_places()]
+        squares = [l2_value(parameters[place], self.l2) for place in self._penalised_places()]
         return xp.sum(xp.stack(squares))
 
     def _penalised_places(self) -> list[int]:
@@ -261,13 +262,14 @@ class NetworkModel:
         Products of dense layers are best left whole; what lies between convolutions should not
         leave the cache.
         """
+        rows: int = X.shape[0]
         if not self._has(Conv):
-            return max(1, X.shape[0])
+            return max(1, rows)
         largest = max(map(math.prod, self.shapes))
         xp = namespace_of(X)
         size = 8 if parameters[0].dtype == xp.float64 else 4
         bound = BLOCK_ACTIVATIONS * elementwise_block_bytes(xp)
-        rows: int = rows_within(bound, size * largest)
+        rows = rows_within(bound, size * largest)
         return rows
 
 

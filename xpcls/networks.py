@@ -24,9 +24,9 @@ from .optimizers import (
     float_dtype,
     make_optimizer,
 )
+from .options import check_choice, check_flag, check_integer, check_number, shown
 from .trained import Plan, TrainedClassifier
 from .training import Settings
-from .validation import check_choice, check_flag, check_integer, check_number, shown
 
 CONVNET = (("conv", 16), "relu", "max_pool", ("conv", 32), "relu", "max_pool")
 ADAM_RATE, STEP_RATE, SEARCH_RATE = 1e-3, 0.1, 1e-2  # on features of variance about 1

@@ -6,8 +6,9 @@ An optimiser moves a tuple of arrays downhill:
     parameters, state, value = optimizer.step(objective, parameters, state, rate, generator)
 
 `objective(parameters, with_gradient)` gives the loss, and a tuple of gradients or None, on the
-mini-batch of the step. Nothing is changed in place, so an interrupted run keeps its last finished
-step. `value`, the loss, is an array on the device: no step reads it.
+mini-batch of the step. The gradients are given away: a step may write into them. Parameters and
+state are never changed in place, so an interrupted run keeps its last finished step. `value`, the
+loss, is an array on the device: no step reads it.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from xpcls_backends import (
     HostGenerator,
     like,
     namespace_of,
+    update_blocks,
 )
 
-from .validation import shown
+from .options import shown
 
 Parameters = tuple[Array, ...]
+State = tuple[int, tuple[Parameters, ...]]
 Objective = Callable[[Parameters, bool], tuple[Array, Parameters | None]]
 
 
@@ -49,40 +52,77 @@ class Optimizer(Protocol):
 
 
 class _GradientOptimizer:
-    """A step along a direction that `direction` makes of the gradients."""
+    """A step along a direction that `direction` makes of the gradient.
+
+    slots : how many arrays it keeps for each parameter, of its shape and 0 to begin with. The
+    state is the number of steps, and those arrays.
+    """
 
     whole_batch: ClassVar[bool] = False
     uses_gradient: ClassVar[bool] = True
+    slots: ClassVar[int] = 0
 
-    def start(self, parameters: Parameters) -> Any:
-        return ()
+    def start(self, parameters: Parameters) -> State:
+        kept = tuple(
+            tuple(namespace_of(p).zeros_like(p) for _ in range(self.slots)) for p in parameters
+        )
+        return 0, kept
 
-    def direction(self, gradients: Parameters, state: Any) -> tuple[Parameters, Any]:
-        """What to subtract, for a learning rate of 1, and the next state."""
-        return gradients, state
+    def direction(self, t: int, g: Array, *kept: Array) -> tuple[Array, ...]:
+        """What to subtract for a rate of 1, then the arrays to keep; t is 1 at the first step.
+
+        Works entry by entry.
+        """
+        raise NotImplementedError
 
     def step(
         self,
         objective: Objective,
         parameters: Parameters,
-        state: Any,
+        state: State,
         rate: float,
         generator: HostGenerator,
-    ) -> tuple[Parameters, Any, Array]:
+    ) -> tuple[Parameters, State, Array]:
         value, gradients = objective(parameters, True)
         assert gradients is not None
-        directions, state = self.direction(gradients, state)
-        moved = tuple(p - rate * d for p, d in zip(parameters, directions, strict=True))
-        return moved, state, value
+        t, kept = state[0] + 1, state[1]
+        found = [
+            self._moved(t, p, g, arrays, rate)
+            for p, g, arrays in zip(parameters, gradients, kept, strict=True)
+        ]
+        return tuple(p for p, _ in found), (t, tuple(arrays for _, arrays in found)), value
+
+    def _moved(
+        self, t: int, p: Array, g: Array, kept: Parameters, rate: float
+    ) -> tuple[Array, Parameters]:
+        """The next value of one parameter, and what is kept for it.
+
+        A large one is moved block by block, and takes the place of its gradient: passes over
+        memory, and pages that are new to the process, are what such a step costs.
+        """
+        blocks = list(update_blocks(p)) if p.ndim else []
+        if len(blocks) < 2:
+            d, *new = self.direction(t, g, *kept)
+            return p - rate * d, tuple(new)
+        new = [namespace_of(p).empty_like(array) for array in kept]
+        for rows in blocks:
+            d, *parts = self.direction(t, g[rows, ...], *(array[rows, ...] for array in kept))
+            for array, part in zip(new, parts, strict=True):
+                array[rows, ...] = part
+            g[rows, ...] = p[rows, ...] - rate * d
+        return g, tuple(new)
 
 
 @dataclass(frozen=True)
 class SGD(_GradientOptimizer):
     """Stochastic gradient descent: w <- w - rate * g, g the gradient on a mini-batch."""
 
+    def direction(self, t: int, g: Array, *kept: Array) -> tuple[Array, ...]:
+        return (g,)
+
 
 @dataclass(frozen=True)
-class GradientDescent(_GradientOptimizer):
+class GradientDescent(SGD):
     """The same step with the gradient on all rows, one step an epoch."""
 
     whole_batch: ClassVar[bool] = True
@@ -92,13 +132,12 @@ class GradientDescent(_GradientOptimizer):
 class Momentum(_GradientOptimizer):
     """v <- decay * v + g;  w <- w - rate * v. Polyak's heavy ball, 1964."""
 
+    slots: ClassVar[int] = 1
+
     decay: float = 0.9
 
-    def start(self, parameters: Parameters) -> Parameters:
-        return _zeros(parameters)
-
-    def direction(self, gradients: Parameters, state: Parameters) -> tuple[Parameters, Parameters]:
-        velocity = _decayed_sum(self.decay, state, gradients)
+    def direction(self, t: int, g: Array, *kept: Array) -> tuple[Array, ...]:
+        velocity = self.decay * kept[0] + g
         return velocity, velocity
 
 
@@ -110,14 +149,13 @@ class Nesterov(_GradientOptimizer):
     the gradient at the present point alone.
     """
 
+    slots: ClassVar[int] = 1
+
     decay: float = 0.9
 
-    def start(self, parameters: Parameters) -> Parameters:
-        return _zeros(parameters)
-
-    def direction(self, gradients: Parameters, state: Parameters) -> tuple[Parameters, Parameters]:
-        velocity = _decayed_sum(self.decay, state, gradients)
-        return _decayed_sum(self.decay, velocity, gradients), velocity
+    def direction(self, t: int, g: Array, *kept: Array) -> tuple[Array, ...]:
+        velocity = self.decay * kept[0] + g
+        return self.decay * velocity + g, velocity
 
 
 @dataclass(frozen=True)
@@ -128,27 +166,18 @@ class Adam(_GradientOptimizer):
     Optimization, 2015.
     """
 
+    slots: ClassVar[int] = 2
+
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
 
-    def start(self, parameters: Parameters) -> tuple[int, Parameters, Parameters]:
-        return 0, _zeros(parameters), _zeros(parameters)
-
-    def direction(
-        self, gradients: Parameters, state: tuple[int, Parameters, Parameters]
-    ) -> tuple[Parameters, tuple[int, Parameters, Parameters]]:
-        t, mean, square = state
-        xp = namespace_of(*gradients)
-        t += 1
-        mean = _weighted(self.beta1, mean, gradients)
-        square = _weighted(self.beta2, square, tuple(g * g for g in gradients))
-        fair_mean, fair_square = 1.0 - self.beta1**t, 1.0 - self.beta2**t
-        direction = tuple(
-            (m / fair_mean) / (xp.sqrt(s / fair_square) + self.epsilon)
-            for m, s in zip(mean, square, strict=True)
-        )
-        return direction, (t, mean, square)
+    def direction(self, t: int, g: Array, *kept: Array) -> tuple[Array, ...]:
+        xp = namespace_of(g)
+        mean = self.beta1 * kept[0] + (1.0 - self.beta1) * g
+        square = self.beta2 * kept[1] + (1.0 - self.beta2) * (g * g)
+        root = xp.sqrt(square / (1.0 - self.beta2**t)) + self.epsilon
+        return (mean / (1.0 - self.beta1**t)) / root, mean, square
 
 
 class _SearchOptimizer:
@@ -292,18 +321,6 @@ def float_dtype(X: Array) -> Any:
     """float64 for float64, else float32: what weights learnt from X are made of."""
     xp = namespace_of(X)
     return X.dtype if xp.isdtype(X.dtype, "real floating") else xp.float32
-
-
-def _zeros(parameters: Parameters) -> Parameters:
-    return tuple(namespace_of(p).zeros_like(p) for p in parameters)
-
-
-def _decayed_sum(decay: float, old: Parameters, new: Parameters) -> Parameters:
-    return tuple(decay * o + n for o, n in zip(old, new, strict=True))
-
-
-def _weighted(beta: float, old: Parameters, new: Parameters) -> Parameters:
-    return tuple(beta * o + (1.0 - beta) * n for o, n in zip(old, new, strict=True))
 
 
 def _normal(parameter: Array, generator: HostGenerator) -> Array:

@@ -11,8 +11,14 @@ from xpcls_backends import Array, namespace_of
 
 def l2(weights: Array, strength: float) -> tuple[Array, Array]:
     """strength * sum(W^2) and its gradient 2 * strength * W. It spreads weight over features."""
+    return l2_value(weights, strength), (2.0 * strength) * weights
+
+
+def l2_value(weights: Array, strength: float) -> Array:
+    """strength * sum(W^2) alone."""
     xp = namespace_of(weights)
-    return strength * xp.sum(weights * weights), (2.0 * strength) * weights
+    flat = xp.reshape(weights, (-1,))
+    return strength * xp.vecdot(flat, flat)
 
 
 def l1(weights: Array, strength: float) -> tuple[Array, Array]:

@@ -44,7 +44,7 @@ from xpcls_backends import (
 from . import __version__
 from .base import REAL_DTYPES, Classifier, TensorKind
 from .optimizers import OPTIMIZERS, SCHEDULES
-from .validation import check_integer
+from .options import check_integer
 
 FORMAT = 1
 CLASSES = {  # name: module; a file names one of these and nothing else is ever imported

@@ -34,17 +34,9 @@ from .optimizers import (
     make_optimizer,
     make_schedule,
 )
+from .options import check_flag, check_integer, check_number, shown
 from .training import Run, Settings, hold_out, start_run, take_rows, train
-from .validation import (
-    check_classes,
-    check_codes,
-    check_flag,
-    check_integer,
-    check_labels,
-    check_number,
-    check_weights,
-    shown,
-)
+from .validation import check_classes, check_codes, check_labels, check_weights
 
 
 @dataclass(frozen=True)

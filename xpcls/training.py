@@ -37,7 +37,7 @@ History = dict[str, list[float]]
 HISTORY = ("loss", "train_accuracy", "validation_accuracy", "learning_rate", "seconds")
 READ_EVERY = 100  # steps between two looks at the losses
 ADVICE = "try a smaller learning_rate, or features scaled to about 1"
-ACCURACY_ROWS = 2000  # training accuracy is measured on at most so many rows
+ACCURACY_ROWS = (500, 2000)  # training accuracy is that of n / 8 rows, at least and at most these
 
 
 class DivergenceError(ArithmeticError):
@@ -115,21 +115,24 @@ def train(
         the best parameters by it are then kept.
     after_step(parameters, rate) : a projection or proximal step after each gradient step.
 
-    history: one entry an epoch: the mean loss over its steps, accuracy on the training rows (the
-    first 2,000) and on the validation rows, the learning rate, and seconds since the start.
+    history: one entry an epoch: the mean loss over its steps, accuracy on training rows (the
+    first eighth of them, but 500 to 2,000) and on the validation rows, the learning rate, and
+    seconds since the start.
 
     Ctrl-C ends the run with what the last finished step left, `interrupted` set.
     Raises DivergenceError, naming step and learning rate, where a loss is not finite.
     """
     began = time.perf_counter()
     best = _Best(run.parameters)
+    fewest, most = ACCURACY_ROWS
+    looked_at = min(most, max(fewest, X.shape[0] // 8))
     try:
         for epoch in range(settings.epochs):
             rate = settings.learning_rate * settings.schedule(epoch, settings.epochs)
             loss = _epoch(model, run, (X, y, sample_weight), settings, rate, generator, after_step)
             with ignore_overflow():  # weights that diverge do so here first; see `_epoch`
                 accuracies = {
-                    "train_accuracy": accuracy(model, run.parameters, X, y, ACCURACY_ROWS),
+                    "train_accuracy": accuracy(model, run.parameters, X, y, looked_at),
                 }
                 if validation is not None:
                     right = accuracy(model, run.parameters, *validation)

@@ -1,4 +1,4 @@
-"""What enters an estimator is checked here, once: arrays, labels, weights, hyper-parameters.
+"""What enters an estimator is checked here, once: arrays, labels, weights.
 
 Every error names the argument, what it is, and what to do. Some sentences repeat scikit-learn's,
 since its own checks and its users look for them.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 from xpcls_backends import (
@@ -17,17 +17,21 @@ from xpcls_backends import (
     device_of,
     flatnonzero,
     ignore_overflow,
+    in_threads,
     is_array,
     label_codes,
     like,
     namespace_of,
+    one_thread_products,
     row_blocks,
+    thread_count,
     to_host,
     to_scalar,
     widest_float,
 )
 
 from ._sklearn import data_conversion_warning
+from .options import shown
 
 HOST_KINDS = "OUST"  # of NumPy's dtypes: objects and text, which no device has
 
@@ -85,12 +89,19 @@ def _check_finite(X: Array, name: str) -> None:
     xp = namespace_of(X)
     if not xp.isdtype(X.dtype, "real floating"):
         return
-    with ignore_overflow():  # a sum that is not finite is looked into below
-        ones = xp.ones((X.shape[1],), dtype=X.dtype, device=device_of(X))
-        total = to_scalar(xp.sum((X @ ones) * 0.0))
-    # Finite sums of the rows prove every entry finite, at one pass and no temporary. A product
-    # with ones takes them with all threads.
-    if math.isfinite(total):
+    threads = thread_count(xp)
+    blocks = list(row_blocks(X.shape[0], max(1024, -(-X.shape[0] // threads))))
+    totals: list[Any] = [None] * len(blocks)
+
+    def work(i: int) -> None:
+        with ignore_overflow():  # a sum that is not finite is looked into below
+            ones = xp.ones((X.shape[1],), dtype=X.dtype, device=device_of(X))
+            totals[i] = xp.sum((X[blocks[i], :] @ ones) * 0.0)
+
+    # Finite sums of the rows prove every entry finite, at one pass and no temporary.
+    with one_thread_products(xp):
+        in_threads(work, range(len(blocks)), threads)
+    if math.isfinite(to_scalar(xp.sum(xp.stack(totals)))):
         return
     for rows in row_blocks(X.shape[0], 1024):
         wrong = flatnonzero(~xp.isfinite(X[rows, :]))
@@ -332,65 +343,3 @@ def check_same_place(x: Array, other: Array, name: str = "X", what: str = "X") -
         device_of(x, other)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{name} and {what} live in different places: {error}") from None
-
-
-def check_number(
-    name: str,
-    value: object,
-    *,
-    above: float | None = None,
-    at_least: float | None = None,
-    at_most: float | None = None,
-    below: float | None = None,
-) -> float:
-    """A finite number within the limits given, or an error with its name and value."""
-    limits = {"above": above, "of at least": at_least, "below": below, "of at most": at_most}
-    given = [f"{word} {limit:g}" for word, limit in limits.items() if limit is not None]
-    wanted = "a finite number " + " and ".join(given)
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} is {shown(value)}, expected {wanted}")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if (
-        not math.isfinite(number)
-        or (above is not None and number <= above)
-        or (at_least is not None and number < at_least)
-        or (below is not None and number >= below)
-        or (at_most is not None and number > at_most)
-    ):
-        raise ValueError(f"{name} is {shown(value)}, expected {wanted}")
-    return number
-
-
-def check_integer(name: str, value: object, *, at_least: int, at_most: int | None = None) -> int:
-    """An integer within the limits given, or an error with its name and value."""
-    upto = "" if at_most is None else f" and at most {at_most}"
-    wanted = f"an integer of at least {at_least}{upto}"
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name} is {shown(value)}, expected {wanted}")
-    number = int(value)
-    if number < at_least or (at_most is not None and number > at_most):
-        raise ValueError(f"{name} is {shown(value)}, expected {wanted}")
-    return number
-
-
-def check_choice(name: str, value: object, choices: Any) -> Any:
-    """One of `choices`, or an error that lists them."""
-    if not isinstance(value, str) or value not in choices:
-        listed = ", ".join(map(repr, choices))
-        raise ValueError(f"{name} is {shown(value)}, expected one of {listed}")
-    return value
-
-
-def check_flag(name: str, value: object) -> None:
-    """True or False, NumPy's too, and nothing that is merely true or false in a condition."""
-    if not isinstance(value, bool) and type(value).__name__ != "bool":
-        raise TypeError(f"{name} is {shown(value)}, expected True or False")
-
-
-def shown(value: object, limit: int = 80) -> str:
-    """`repr(value)` for a message: on one line, and not too long."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= limit else f"{text[:limit]}..."

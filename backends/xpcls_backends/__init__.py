@@ -7,6 +7,7 @@ for the rest.
 from ._convolution import convolve, convolve_backward
 from ._host import as_array, column_names, label_codes, object_array
 from ._ops import (
+    add_scaled,
     bincount,
     elementwise_block_bytes,
     flatnonzero,
@@ -19,6 +20,7 @@ from ._ops import (
     smallest_k,
     smallest_k_unordered,
     sort_rows_by,
+    update_blocks,
     widest_float,
 )
 from ._place import (
@@ -37,7 +39,7 @@ from ._place import (
 )
 from ._random import HostGenerator, Seed, choice, counter_bits, host_generator
 from ._select import Backend, BackendUnavailable, get_backend, usable, why_not
-from ._threads import in_threads, thread_count
+from ._threads import in_threads, one_thread_products, thread_count
 
 __all__ = [
     "Array",
@@ -47,6 +49,7 @@ __all__ = [
     "HostGenerator",
     "Namespace",
     "Seed",
+    "add_scaled",
     "as_array",
     "bincount",
     "choice",
@@ -69,6 +72,7 @@ __all__ = [
     "namespace_of",
     "object_array",
     "one_hot",
+    "one_thread_products",
     "replace_rows",
     "row_blocks",
     "rows_within",
@@ -80,6 +84,7 @@ __all__ = [
     "to_device",
     "to_host",
     "to_scalar",
+    "update_blocks",
     "usable",
     "why_not",
     "widest_float",

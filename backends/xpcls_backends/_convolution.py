@@ -37,7 +37,8 @@ TILES_IN_CACHE = 9  # the tiles of a block of images, likewise
 class Kept:
     """What `convolve_backward` takes.
 
-    by_tiles : whether the way was Winograd's. tiles : its transformed inputs, where they were few.
+    by_tiles : whether the way was Winograd's. scratch : its transformed inputs, or the plain way's
+    matrix of pixels, where all images were one block.
     """
 
     x: Array
@@ -45,7 +46,7 @@ class Kept:
     stride: Pair
     padding: Pair
     by_tiles: bool = False
-    tiles: Array | None = None
+    scratch: Array | None = None
 
 
 def convolve(
@@ -80,10 +81,9 @@ def convolve(
         )
     if method is None:
         method = "winograd" if fits and min(w.shape[2:]) >= FEW_CHANNELS else "im2col"
-    y = _images_like(xp, x, (x.shape[0], height, width, w.shape[3]))
     if method == "im2col":
-        _plain_forward(xp, x, w, stride, padding, y)
-        return y, Kept(x, w, stride, padding)
+        return _plain_forward(xp, x, w, stride, padding, (height, width))
+    y = _images_like(xp, x, (x.shape[0], height, width, w.shape[3]))
     blocks = _winograd_blocks(xp, w, x.shape[0], (height, width))
     tiles: Array | None = None
 
@@ -97,7 +97,7 @@ def convolve(
     with one_thread_products(xp):
         filters = _winograd.transformed_filters(w)
         in_threads(work, blocks, thread_count(xp))
-    return y, Kept(x, w, stride, padding, True, tiles)
+    return y, Kept(x, w, stride, padding, by_tiles=True, scratch=tiles)
 
 
 def convolve_backward(
@@ -105,9 +105,9 @@ def convolve_backward(
 ) -> tuple[Array | None, Array | None]:
     """The gradients of x and of w, from that of y; None for one that is not wanted."""
     xp = namespace_of(kept.x, dy)
-    dx = _images_like(xp, kept.x, kept.x.shape) if wants_x else None
     if not kept.by_tiles:
-        return dx, _plain_backward(xp, kept, dy, dx, wants_w)
+        return _plain_backward(xp, kept, dy, wants_x, wants_w)
+    dx = _images_like(xp, kept.x, kept.x.shape) if wants_x else None
     size = dy.shape[1:3]
     blocks = _winograd_blocks(xp, kept.w, dy.shape[0], kept.x.shape[1:3])
     around = (2 - kept.padding[0], 2 - kept.padding[1])
@@ -117,12 +117,12 @@ def convolve_backward(
         here = blocks[i]
         g = _by_pixels(xp, dy[here, ...])
         if wants_w:
-            tiles = kept.tiles
+            tiles = kept.scratch
             if tiles is None or len(blocks) > 1:
                 source = _by_pixels(xp, kept.x[here, ...])
                 tiles = _winograd.input_tiles(source, kept.padding, size)
             parts[i] = _winograd.filter_gradient(tiles, g)
-        if dx is not None:
+        if dx is not None and filters is not None:
             _winograd.convolve_block(g, filters, around, _by_pixels(xp, dx[here, ...]))
 
     with one_thread_products(xp):
@@ -132,43 +132,60 @@ def convolve_backward(
 
 
 def _plain_forward(
-    xp: Namespace, x: Array, w: Array, stride: Pair, padding: Pair, y: Array
-) -> None:
-    """Fill y, block by block."""
+    xp: Namespace, x: Array, w: Array, stride: Pair, padding: Pair, size: Pair
+) -> tuple[Array, Kept]:
+    """By the matrix of pixels, which is kept where there is one for all images."""
     flat = xp.reshape(w, (math.prod(w.shape[:3]), w.shape[3]))
-    blocks = _plain_blocks(xp, x, w, y.shape[1:3])
+    blocks = _plain_blocks(xp, x, w, size)
+
+    def product(here: slice) -> tuple[Array, Array]:
+        columns = _columns(xp, x[here, ...], w.shape, stride, padding, size)
+        shape = (*size, here.stop - here.start, w.shape[3])
+        return _by_images(xp, xp.reshape(columns @ flat, shape)), columns
+
+    if len(blocks) == 1:
+        y, columns = product(blocks[0])
+        return y, Kept(x, w, stride, padding, scratch=columns)
+    y = _images_like(xp, x, (x.shape[0], *size, w.shape[3]))
 
     def work(here: slice) -> None:
-        columns = _columns(xp, x[here, ...], w.shape, stride, padding, y.shape[1:3])
-        product = columns @ flat
-        shape = (y.shape[1], y.shape[2], here.stop - here.start, y.shape[3])
-        y[here, ...] = _by_images(xp, xp.reshape(product, shape))
+        y[here, ...] = product(here)[0]
 
     in_threads(work, blocks, thread_count(xp))
+    return y, Kept(x, w, stride, padding)
 
 
 def _plain_backward(
-    xp: Namespace, kept: Kept, dy: Array, dx: Array | None, wants_w: bool
-) -> Array | None:
-    """Fill dx and return dw; the matrix of pixels is laid out again, which is cheaper than kept."""
+    xp: Namespace, kept: Kept, dy: Array, wants_x: bool, wants_w: bool
+) -> tuple[Array | None, Array | None]:
+    """Of several blocks the matrix of pixels is laid out again, which is cheaper than keeping."""
     w, size = kept.w, dy.shape[1:3]
     flat = xp.reshape(w, (math.prod(w.shape[:3]), w.shape[3]))
     blocks = _plain_blocks(xp, kept.x, w, size)
     parts: list[Any] = [None] * len(blocks)
+    images: list[Any] = [None] * len(blocks)
 
     def work(i: int) -> None:
         here = blocks[i]
         g = xp.reshape(_by_pixels(xp, dy[here, ...]), (-1, w.shape[3]))
         if wants_w:
-            x = kept.x[here, ...]
-            columns = _columns(xp, x, w.shape, kept.stride, kept.padding, size)
+            columns = kept.scratch
+            if columns is None:
+                x = kept.x[here, ...]
+                columns = _columns(xp, x, w.shape, kept.stride, kept.padding, size)
             parts[i] = xp.reshape(columns.mT @ g, w.shape)
-        if dx is not None:
-            images = _from_columns(xp, g @ flat.mT, kept, size, here.stop - here.start)
-            dx[here, ...] = _by_images(xp, images)
+        if wants_x:
+            found = _from_columns(xp, g @ flat.mT, kept, size, here.stop - here.start)
+            images[i] = _by_images(xp, found)
+            if dx is not None:
+                dx[here, ...] = images[i]
+                images[i] = None
 
+    several = len(blocks) != 1
+    dx = _images_like(xp, kept.x, kept.x.shape) if wants_x and several else None
     in_threads(work, range(len(blocks)), thread_count(xp))
-    return _added(xp, w, parts) if wants_w else None
+    found = dx if several or not wants_x else images[0]
+    return found, _added(xp, w, parts) if wants_w else None
 
 
 def _columns(

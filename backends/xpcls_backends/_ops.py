@@ -160,6 +160,18 @@ def gather(x: Array, rows: Array) -> Array:
     return xp.take(x, rows, axis=0)
 
 
+def add_scaled(target: Array, factor: float, x: Array) -> None:
+    """target += factor * x in place, both of one shape and dtype; needs no array of that size."""
+    for rows in update_blocks(x):
+        target[rows, ...] += factor * x[rows, ...]
+
+
+def update_blocks(x: Array) -> Iterator[slice]:
+    """Blocks of rows for an update entry by entry of something of the shape of x, (n, ...)."""
+    bound = 4 * elementwise_block_bytes(namespace_of(x))
+    return row_blocks(x.shape[0], rows_within(bound, 8 * math.prod(x.shape[1:])))
+
+
 def one_hot(labels: Array, n_classes: int, *, dtype: object) -> Array:
     """Rows of the identity matrix: (n,) integers in 0 .. n_classes-1 to (n, n_classes)."""
     xp = namespace_of(labels)

@@ -38,7 +38,9 @@ _BT = np.asarray(
         [0, 4, 0, -5, 0, 1],
     ]
 )
-_AT = np.asarray([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
+_AT = np.asarray(
+    [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
+)
 _G = np.asarray(
     [
         [1 / 4, 0, 0],
@@ -130,8 +132,9 @@ def filter_gradient(tiles: HostArray, dy: HostArray) -> HostArray:
         spread = scratch.array("products", (SPAN, SPAN, count * n_filters), dy.dtype)
         _both_ways(_AT.T, outputs.reshape(TILE, TILE, count * n_filters), half, spread)
         of_filters = tiles.transpose(0, 2, 1) @ spread.reshape(SPAN * SPAN, count, n_filters)
-    flat = _GG.T.astype(dy.dtype) @ of_filters.reshape(SPAN * SPAN, channels * n_filters)
-    return flat.reshape(3, 3, channels, n_filters)
+    flat = of_filters.reshape(SPAN * SPAN, channels * n_filters)
+    found: HostArray = _GG.T.astype(dy.dtype) @ flat
+    return found.reshape(3, 3, channels, n_filters)
 
 
 def _into_tiles(
@@ -142,16 +145,14 @@ def _into_tiles(
     _, _, n, channels = x.shape
     padded = scratch.array("padded", (TILE * th + 2, TILE * tw + 2, n, channels), x.dtype)
     _surround(padded, x, padding)
-    np.copyto(
-        tiles.reshape(SPAN, SPAN, th, tw, n, channels), _windows(padded, SPAN, th, tw)
-    )
+    np.copyto(tiles.reshape(SPAN, SPAN, th, tw, n, channels), _windows(padded, SPAN, th, tw))
     tiles = tiles.reshape(SPAN, SPAN, th * tw * n * channels)
     half = scratch.array("half", tiles.shape, x.dtype)
     _both_ways(_BT, tiles, half, tiles)
 
 
 def _windows(images: HostArray, span: int, th: int, tw: int) -> HostArray:
-    """images (H, W, n, C) as (span, span, th, tw, n, C): every tile, of which large ones overlap."""
+    """images (H, W, n, C) as (span, span, th, tw, n, C): every tile; those of 6 x 6 overlap."""
     down, right, *inner = images.strides
     shape = (span, span, th, tw, *images.shape[2:])
     strides = (down, right, TILE * down, TILE * right, *inner)

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from xpcls.options import check_integer, check_number
 from xpcls.trained import TrainedClassifier
-from xpcls.validation import check_integer, check_labels, check_number, check_rows
+from xpcls.validation import check_labels, check_rows
 from xpcls_backends import (
     Array,
     as_array,

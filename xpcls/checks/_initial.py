@@ -12,9 +12,10 @@ from xpcls.linear_model import LINEAR_LOSSES, LinearModel
 from xpcls.losses import LOSSES, MARGIN_LOSSES
 from xpcls.networks import NetworkClassifier
 from xpcls.optimizers import float_dtype
+from xpcls.options import check_choice, check_number
 from xpcls.regularizers import elastic_net
 from xpcls.trained import TrainedClassifier
-from xpcls.validation import check_choice, check_labels, check_number, check_rows
+from xpcls.validation import check_labels, check_rows
 from xpcls_backends import Array, device_of, host_generator, like, namespace_of, to_scalar
 
 from ._result import Check, concluded, numbers_of

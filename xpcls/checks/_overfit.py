@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 
 from xpcls.base import Classifier
 from xpcls.optimizers import make_optimizer
+from xpcls.options import check_integer, check_number
 from xpcls.training import DivergenceError
-from xpcls.validation import check_integer, check_labels, check_number, check_rows
+from xpcls.validation import check_labels, check_rows
 from xpcls_backends import Array, host_generator, like, namespace_of, to_host
 
 from ._initial import loss_at_zero

@@ -116,7 +116,13 @@ def tanh(xp: Namespace, x: Array, /) -> Result:
 def relu(xp: Namespace, x: Array, /) -> Result:
     """max(x, 0). A gate that is open where x > 0; at 0 it is shut."""
     z = xp.maximum(x, 0.0)
-    return z, (lambda g: g * xp.astype(z > 0, z.dtype),)
+
+    def pull(g: Array) -> Array:
+        gate = xp.sign(z)
+        gate *= g
+        return gate
+
+    return z, (pull,)
 
 
 @operation

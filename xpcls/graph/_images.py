@@ -69,13 +69,20 @@ def _max_pool(xp: Namespace, x: Array, /, size: Pair, stride: Pair) -> Result:
         z = xp.maximum(z, x[here])
 
     def pull(g: Array) -> Array:
-        dx = xp.zeros_like(x)
+        dx, overlap = _to_fill(xp, x, size, stride)
         left = g  # what has not found its entry yet
         for here in windows[:-1]:
-            found = left * xp.astype(x[here] == z, g.dtype)
-            dx[here] += found
+            found = xp.astype(x[here] == z, g.dtype)
+            found *= left
+            if overlap:
+                dx[here] += found
+            else:
+                dx[here] = found
             left = left - found
-        dx[windows[-1]] += left
+        if overlap:
+            dx[windows[-1]] += left
+        else:
+            dx[windows[-1]] = left
         return dx
 
     return z, (pull,)
@@ -96,10 +103,13 @@ def _avg_pool(xp: Namespace, x: Array, /, size: Pair, stride: Pair) -> Result:
         z = z + x[here]
 
     def pull(g: Array) -> Array:
-        dx = xp.zeros_like(x)
+        dx, overlap = _to_fill(xp, x, size, stride)
         part = g * share
         for here in windows:
-            dx[here] += part
+            if overlap:
+                dx[here] += part
+            else:
+                dx[here] = part
         return dx
 
     return z * share, (pull,)
@@ -117,6 +127,16 @@ def _windows(x: Array, size: Pair, stride: Pair) -> Iterator[Any]:
             rows = slice(i, i + (counts[0] - 1) * stride[0] + 1, stride[0])
             columns = slice(j, j + (counts[1] - 1) * stride[1] + 1, stride[1])
             yield (slice(None), rows, columns, slice(None))
+
+
+def _to_fill(xp: Namespace, x: Array, size: Pair, stride: Pair) -> tuple[Array, bool]:
+    """An array like x for what comes out of windows, and whether windows overlap.
+
+    Its entries are 0, but for windows that meet each entry once: then they are not set.
+    """
+    overlap = stride[0] < size[0] or stride[1] < size[1]
+    once = size == stride and x.shape[1] % size[0] == 0 and x.shape[2] % size[1] == 0
+    return (xp.empty_like(x) if once else xp.zeros_like(x)), overlap
 
 
 def _pair(number: int | Pair) -> Pair:
