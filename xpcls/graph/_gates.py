@@ -13,20 +13,21 @@ from ._variable import OPERATIONS, Pulls
 class Gate:
     """An operation of the rule table as a node of the lecture's graph.
 
-    `Gate("exp")` is a gate of any operation; AddGate, MultiplyGate, MaxGate and SigmoidGate are
-    those that the lecture names.
+    `Gate("exp")` and `Gate("sum", axis=0)` are gates of any operation; AddGate, MultiplyGate,
+    MaxGate and SigmoidGate are those that the lecture names.
 
-    operation : the name of the operation. role : what it does with the gradient, in the lecture's
-    word. n_inputs : how many inputs it takes.
+    operation : the name of the operation. options : what it takes besides arrays.
+    role : what it does with the gradient, in the lecture's word. n_inputs : how many inputs it
+    takes.
     """
 
     role: ClassVar[str] = "function"
 
-    def __init__(self, operation: str) -> None:
+    def __init__(self, operation: str, **options: Any) -> None:
         if operation not in OPERATIONS or operation.startswith("_"):
             known = ", ".join(sorted(name for name in OPERATIONS if name[0] != "_"))
             raise ValueError(f"operation is {operation!r}, expected one of: {known}")
-        self.operation = operation
+        self.operation, self.options = operation, options
         self._rule = OPERATIONS[operation].rule  # type: ignore[attr-defined]
         self.n_inputs = self._rule.__code__.co_posonlyargcount - 1
         self._pass: tuple[tuple[Array, ...], Array, Pulls] | None = None
@@ -58,7 +59,7 @@ class Gate:
         values = _as_arrays(inputs)
         xp = namespace_of(*values)
         try:
-            z, pulls = self._rule(xp, *values)
+            z, pulls = self._rule(xp, *values, **self.options)
         except ValueError as error:
             shapes = " and ".join(str(tuple(v.shape)) for v in values)
             raise ValueError(f"{self!r} does not take shapes {shapes}: {error}") from error
@@ -80,8 +81,10 @@ class Gate:
         ]
 
     def __repr__(self) -> str:
-        own = type(self) is not Gate
-        return f"{type(self).__name__}()" if own else f"Gate({self.operation!r})"
+        if type(self) is not Gate:
+            return f"{type(self).__name__}()"
+        options = "".join(f", {name}={value!r}" for name, value in self.options.items())
+        return f"Gate({self.operation!r}{options})"
 
 
 class AddGate(Gate):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import math
 from typing import Any
 
@@ -28,9 +29,9 @@ def mean(xp: Namespace, x: Array, /, axis: Axis = None, keepdims: bool = False) 
     Of nothing it is NaN, and there is no entry to get a gradient.
     """
     kept = _kept_shape(x, axis)
-    count = math.prod(x.shape) // max(1, math.prod(kept))
+    count = math.prod(x.shape) // builtins.max(1, math.prod(kept))
     z = xp.mean(x, axis=axis, keepdims=keepdims)
-    return z, (lambda g: xp.broadcast_to(xp.reshape(g, kept) / max(1, count), x.shape),)
+    return z, (lambda g: xp.broadcast_to(xp.reshape(g, kept) / builtins.max(1, count), x.shape),)
 
 
 @operation
