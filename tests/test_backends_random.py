@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xpcls_backends import Backend, choice, device_of, host_generator, namespace_of, to_host
+from tests import reference_networks
+from xpcls_backends import (
+    Backend,
+    choice,
+    counter_bits,
+    device_of,
+    get_backend,
+    host_generator,
+    namespace_of,
+    to_host,
+)
 from xpcls_backends.testing import assert_close, forbid_host_reads
 
 
@@ -65,3 +75,31 @@ def test_probabilities_may_live_on_the_device(backend: Backend) -> None:
     with forbid_host_reads():
         drawn = choice(x, 8, p=p, random_state=0)
     assert to_host(drawn).tolist() == [30] * 8
+
+
+# SplitMix64's published output for the seed 0, each number cut in two, the low half first.
+PUBLISHED = (0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F, 0xF88BB8A8724C81EC)
+
+
+def test_bits_of_key_0_are_the_published_ones(backend: Backend) -> None:
+    bits = counter_bits(backend.xp, backend.device, 0, 0, 8)
+    assert bits.dtype == backend.xp.uint32
+    halves = [half for word in PUBLISHED for half in (word & 0xFFFFFFFF, word >> 32)]
+    assert to_host(bits).tolist() == halves
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**40), st.integers(0, 9))
+def test_bits_depend_on_key_and_place_alone(backend: Backend, key: int, start: int, n: int) -> None:
+    with forbid_host_reads():
+        bits = counter_bits(backend.xp, backend.device, key, start, n)
+    expected = [reference_networks.counter_bits(key, start + i) for i in range(n)]
+    assert to_host(bits).tolist() == expected
+
+
+def test_bits_are_evenly_spread_and_keys_are_apart() -> None:
+    cpu = get_backend("numpy")
+    streams = [counter_bits(cpu.xp, cpu.device, key, 0, 40_000) for key in range(4)]
+    for bits in streams:
+        share = np.unpackbits(bits.view(np.uint8)).mean()
+        assert abs(share - 0.5) < 5 * 0.5 / np.sqrt(32 * 40_000)
+    assert len(set(np.concatenate(streams).tolist())) > 4 * 40_000 - 20  # few by chance

@@ -1,9 +1,12 @@
 """Threads for host work: how many, that all parts are done, and that errors come through."""
 
+import threading
+
 import array_api_strict as strict
 import pytest
+from threadpoolctl import threadpool_info
 
-from xpcls_backends import get_backend, in_threads, thread_count
+from xpcls_backends import get_backend, in_threads, one_thread_products, thread_count
 
 NUMPY = get_backend("numpy").xp
 
@@ -41,3 +44,35 @@ def test_an_error_in_a_part_is_raised(threads: int) -> None:
 
     with pytest.raises(MemoryError, match="part 2"):
         in_threads(work, range(6), threads)
+
+
+def blas_threads() -> set[int]:
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+def test_products_have_one_thread_meanwhile_and_all_of_them_afterwards() -> None:
+    before, seen = blas_threads(), []
+    in_threads(lambda _: seen.append(blas_threads()), range(3), 2)
+    assert all(threads <= {1} for threads in seen) and blas_threads() == before
+    with one_thread_products(NUMPY):
+        assert blas_threads() <= {1}
+    with one_thread_products(strict):  # which is none of ours
+        assert blas_threads() == before
+    assert blas_threads() == before
+
+
+def test_work_that_asks_for_threads_gets_none() -> None:
+    names: list[tuple[str, str]] = []
+
+    def work(part: int) -> None:
+        mine = threading.current_thread().name
+        in_threads(lambda _: names.append((mine, threading.current_thread().name)), range(3), 2)
+
+    in_threads(work, range(4), 2)
+    assert len(names) == 12 and all(outer == inner for outer, inner in names)
+
+
+def test_no_thread_outlives_the_call() -> None:
+    before = threading.active_count()
+    in_threads(lambda part: None, range(8), 4)
+    assert threading.active_count() == before
