@@ -16,7 +16,7 @@ import pytest
 import scipy.sparse
 
 import xpcls.optimizers
-from xpcls import KNeighborsClassifier, LinearClassifier
+from xpcls import ConvNetClassifier, KNeighborsClassifier, LinearClassifier, MLPClassifier
 from xpcls.base import Classifier
 from xpcls_backends import is_array, to_host
 
@@ -28,6 +28,18 @@ FAKE = strict.Device("device1")
 ESTIMATORS: dict[str, Callable[..., Classifier]] = {
     "knn": KNeighborsClassifier,
     "linear": lambda **options: LinearClassifier(**{"epochs": 2, "random_state": 0, **options}),
+    "mlp": lambda **options: MLPClassifier(
+        **{"hidden_layer_sizes": 3, "epochs": 2, "random_state": 0, **options}
+    ),
+    "convnet": lambda **options: ConvNetClassifier(
+        **{
+            "layers": (("conv", 2), "relu"),
+            "image_shape": (2, 2, 1),
+            "epochs": 2,
+            "random_state": 0,
+            **options,
+        }
+    ),
 }
 
 

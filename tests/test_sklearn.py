@@ -30,7 +30,7 @@ from sklearn.utils import estimator_html_repr
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import check_is_fitted
 
-from xpcls import KNeighborsClassifier, LinearClassifier
+from xpcls import KNeighborsClassifier, LinearClassifier, MLPClassifier
 from xpcls.optimizers import Adam, Cosine
 
 # Both are told from others by what they have, not by what they inherit from: scikit-learn is no
@@ -50,7 +50,11 @@ def linear(**params: Any) -> LinearClassifier:
     return LinearClassifier(**{"epochs": 20, "random_state": 0, **params})
 
 
-BOTH = pytest.mark.parametrize("make", [knn, linear])
+def mlp(**params: Any) -> MLPClassifier:
+    return MLPClassifier(**{"epochs": 30, "batch_size": 20, "random_state": 0, **params})
+
+
+EACH = pytest.mark.parametrize("make", [knn, linear, mlp])
 CHECKED = [
     *(
         KNeighborsClassifier(metric=metric, weights=weights)
@@ -61,6 +65,9 @@ CHECKED = [
     *(LinearClassifier(loss) for loss in LOSSES),
     *(LinearClassifier(optimizer=name) for name in OPTIMIZERS),
     LinearClassifier(optimizer=Adam(beta1=0.8), schedule=Cosine(), l1=1e-3),
+    MLPClassifier(),
+    MLPClassifier((8, 4), loss="squared_hinge", activation="tanh"),
+    MLPClassifier(6, loss="squared_error", activation="sigmoid", optimizer="nesterov"),
 ]
 
 
@@ -82,7 +89,7 @@ def test_passes_every_check_of_scikit_learn(
     check(estimator)
 
 
-@BOTH
+@EACH
 def test_clone_copies_parameters_and_nothing_learnt(make: Callable[..., Any]) -> None:
     model = make().fit(X, Y)
     copy = clone(model)
@@ -93,7 +100,7 @@ def test_clone_copies_parameters_and_nothing_learnt(make: Callable[..., Any]) ->
     assert is_classifier(model)
 
 
-@BOTH
+@EACH
 def test_unfitted_use_is_scikit_learns_error(make: Callable[..., Any]) -> None:
     with pytest.raises(NotFittedError, match="not fitted yet"):
         make().predict(X)
@@ -101,14 +108,14 @@ def test_unfitted_use_is_scikit_learns_error(make: Callable[..., Any]) -> None:
         make().score(X, Y)
 
 
-@BOTH
+@EACH
 def test_pickle_keeps_predictions(make: Callable[..., Any]) -> None:
     model = make().fit(X, Y)
     again = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(again.predict(X), model.predict(X))
 
 
-@BOTH
+@EACH
 def test_pipeline_scales_and_scores(make: Callable[..., Any]) -> None:
     pipeline = make_pipeline(StandardScaler(), make()).fit(X, Y)
     assert pipeline.score(X, Y) > 0.9
@@ -158,7 +165,7 @@ def test_soft_vote_of_two() -> None:
     np.testing.assert_array_equal(vote.predict(X), mean.argmax(axis=1))
 
 
-@BOTH
+@EACH
 def test_bagging(make: Callable[..., Any]) -> None:
     bag = BaggingClassifier(make(), n_estimators=4, random_state=0).fit(X, Y)
     assert bag.score(X, Y) > 0.85
@@ -181,7 +188,7 @@ def test_one_vs_rest_of_two_class_models(model: Any) -> None:
     assert rest.score(X, Y) > 0.85
 
 
-@BOTH
+@EACH
 def test_permutation_importance_finds_the_feature_that_decides(make: Callable[..., Any]) -> None:
     rng = np.random.default_rng(0)
     noisy = rng.normal(size=(200, 3))
@@ -197,7 +204,7 @@ def test_learning_curve_grows_by_partial_fit() -> None:
     assert sizes.tolist() == [20, 60] and scores.shape == (2, 3)
 
 
-@BOTH
+@EACH
 def test_html_repr(make: Callable[..., Any]) -> None:
     name = type(make()).__name__
     page = estimator_html_repr(make_pipeline(StandardScaler(), make()))
@@ -251,7 +258,7 @@ class Refuse:
         if name.partition(".")[0] in ("sklearn", "scipy", "pandas"):
             raise ImportError(name + " was imported")
 sys.meta_path.insert(0, Refuse())
-from xpcls import KNeighborsClassifier, LinearClassifier
+from xpcls import KNeighborsClassifier, LinearClassifier, MLPClassifier
 X = np.arange(40.0).reshape(20, 2)
 y = np.arange(20) // 10
 for model in (KNeighborsClassifier(3), LinearClassifier(epochs=2), LinearClassifier("hinge")):

@@ -19,7 +19,7 @@ from xpcls_backends import (
     row_blocks,
     rows_within,
     thread_count,
-    to_scalar,
+    to_host,
 )
 
 from . import graph
@@ -291,10 +291,13 @@ def standardization(rows: Array, weight: Array | None) -> tuple[Array, float]:
         for some in row_blocks(n, 1024):
             block = xp.astype(rows[some, :], dtype, copy=False) - center
             total = total + xp.sum(xp.vecdot(block, block) * _entry(share, some))
-        variance = float(to_scalar(total)) / features
+        largest = xp.max(xp.abs(center))
+        squares, largest = to_host(xp.stack((total, largest))).tolist()
+    variance = squares / features
     if not math.isfinite(variance):
         raise ValueError(f"X holds values whose squares overflow {dtype}; scale it to about 1")
-    return center, 1.0 / math.sqrt(variance) if variance > 0 else 1.0
+    rounding = 8.0 * float(xp.finfo(dtype).eps) * largest  # rows that are all the same
+    return center, 1.0 / math.sqrt(variance) if variance > rounding**2 else 1.0
 
 
 def _entry(share: Any, some: slice) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from xpcls_backends import Array, HostGenerator
 
@@ -28,12 +28,18 @@ from .options import check_choice, check_flag, check_integer, check_number, show
 from .trained import Plan, TrainedClassifier
 from .training import Settings
 
-CONVNET = (("conv", 16), "relu", "max_pool", ("conv", 32), "relu", "max_pool")
-ADAM_RATE, STEP_RATE, SEARCH_RATE = 1e-3, 0.1, 1e-2  # on features of variance about 1
+CONVNET = (
+    *(("conv", 16), "relu", "max_pool"),
+    *(("conv", 32), "relu", "max_pool"),
+    *(("dense", 128), "relu", ("dropout", 0.5)),
+)
+STEP_RATE, SEARCH_RATE = 0.1, 1e-2  # on features of variance about 1
 
 
 class NetworkClassifier(TrainedClassifier):
     """Base of the networks: what does not depend on how the layers are chosen."""
+
+    adam_rate: ClassVar[float] = 1e-3
 
     parameters_: Parameters
     center_: Array | None
@@ -102,7 +108,7 @@ class NetworkClassifier(TrainedClassifier):
         if not optimizer.uses_gradient:
             return SEARCH_RATE
         if isinstance(optimizer, Adam):
-            return ADAM_RATE
+            return self.adam_rate
         decay = optimizer.decay if isinstance(optimizer, Momentum | Nesterov) else 0.0
         return STEP_RATE * (1.0 - decay)
 
@@ -233,7 +239,7 @@ class MLPClassifier(NetworkClassifier):
         activation: str = "relu",
         loss: str = "softmax",
         delta: float = 1.0,
-        l2: float = 1e-4,
+        l2: float = 1e-3,
         dropout: float = 0.0,
         optimizer: str | Optimizer = "adam",
         learning_rate: float | str = "auto",
@@ -301,14 +307,15 @@ class ConvNetClassifier(NetworkClassifier):
     ----------
     layers : what stands before the scores, as plain data:
 
-            (("conv", 16), "relu", "max_pool", ("conv", 32), "relu", "max_pool")
+            (("conv", 16), "relu", "max_pool", ("conv", 32), "relu", "max_pool",
+             ("dense", 128), "relu", ("dropout", 0.5))
 
         which is the default. ("conv", filters, size=3, stride=1); ("max_pool", size=2);
         ("avg_pool", size=2); ("dense", units); "relu", "tanh", "sigmoid"; "batch_norm";
         ("dropout", rate). A linear layer with a score for each class follows.
     loss, delta, l2, optimizer, learning_rate, schedule, batch_size, replace, epochs,
         early_stopping, validation_fraction, patience, augment, standardize, random_state : as for
-        MLPClassifier.
+        MLPClassifier; the learning rate "auto" is 0.002 for Adam, and falls along a cosine.
     image_shape : (H, W, C) of images that come to `fit` as rows.
 
     Attributes
@@ -320,6 +327,8 @@ class ConvNetClassifier(NetworkClassifier):
     X : images (N, H, W, C), uint8 or floating, or rows with `image_shape`.
     """
 
+    adam_rate: ClassVar[float] = 2e-3
+
     def __init__(
         self,
         layers: Sequence[Any] = CONVNET,
@@ -329,7 +338,7 @@ class ConvNetClassifier(NetworkClassifier):
         l2: float = 1e-4,
         optimizer: str | Optimizer = "adam",
         learning_rate: float | str = "auto",
-        schedule: str | Schedule = "constant",
+        schedule: str | Schedule = "cosine",
         batch_size: int = 64,
         replace: bool = False,
         epochs: int = 10,
