@@ -3,6 +3,7 @@
 nox                             tests, tests_gpu, lint, types
 nox -s tests -- -k nearest      what follows -- goes to pytest
 XPCLS_REQUIRE=cupy nox -s tests_gpu         fails where there is no GPU, instead of skipping
+nox -s tests_torch              needs PyTorch, which it installs
 nox -s bench -- --help          timings against other libraries
 """
 
@@ -68,7 +69,15 @@ def run_pytest(session: nox.Session, *args: str, require: str = "") -> None:
 def tests(session: nox.Session) -> None:
     """The tests of the installed package: on NumPy, and on strict devices in place of a GPU."""
     install(session, ".", *group("test"))
-    run_pytest(session)
+    run_pytest(session, "-n", "auto")
+
+
+# virtualenv, because pip's settings say where a CPU build of torch lies, and uv reads none.
+@nox.session(default=False, venv_backend="virtualenv")
+def tests_torch(session: nox.Session) -> None:
+    """The graph against PyTorch, which it installs: values and gradients of the same programs."""
+    install(session, ".", *group("test"), *group("torch"))
+    run_pytest(session, "tests/test_graph_torch.py", "tests/test_benchmarks.py")
 
 
 @nox.session
@@ -99,8 +108,7 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
 
 
-# virtualenv, because pip's settings say where a CPU build of torch lies, and uv reads none.
-@nox.session(default=False, venv_backend="virtualenv")
+@nox.session(default=False, venv_backend="virtualenv")  # for the same reason
 def bench(session: nox.Session) -> None:
     """Timings against other libraries on the CPU, which it installs (torch among them)."""
     # A link to the checkout: benchmarks/ lies there, so xpcls would be found there anyway.

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [neighbors] [sgd]`: run the suites, print a table, write JSON.
+"""`python -m benchmarks [suite ...]`: run the suites, print a table, write JSON.
 
 Exit code 0; 1 where an answer was wrong, or, with --hold, where a ratio that is to be held was
 missed or could not be measured; 2 where a contestant failed.
@@ -12,12 +12,17 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from . import machine, neighbors, networks, sgd
+from . import graph, machine, neighbors, networks, sgd
 from .cases import Case
 from .report import HEADING, Measured, summary, write_json
 from .timing import ROOT, ContestantError, Worker, interleave
 
-SUITES = {"neighbors": neighbors.cases, "sgd": sgd.cases, "networks": networks.cases}
+SUITES = {
+    "neighbors": neighbors.cases,
+    "sgd": sgd.cases,
+    "graph": graph.cases,
+    "networks": networks.cases,
+}
 RESULTS = Path(__file__).with_name("results")
 
 

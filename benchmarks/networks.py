@@ -48,7 +48,7 @@ CONVOLUTIONS = ((64, 32, 64, 64), (128, 16, 32, 64), (32, 16, 128, 128))  # imag
 def cases(quick: bool) -> list[Case]:
     """Networks of dense layers, networks of filters, and filters alone."""
     rows = 400 if quick else 5000
-    found = [_two_layers(rows, units) for units in ((16,) if quick else HIDDEN)]
+    found = [_two_layers(rows, units) for units in ((50,) if quick else HIDDEN)]
     found += [_convnet(batch) for batch in ((8,) if quick else (64, 128))]
     shapes = ((4, 8, 8, 8),) if quick else CONVOLUTIONS
     return [*found, *(_convolution(shape, m) for m in ("winograd", "im2col") for shape in shapes)]
@@ -76,7 +76,7 @@ def _two_layers(rows: int, units: int) -> Case:
 
 def _convnet(batch: int) -> Case:
     options = {"kind": "convnet", "batch": batch, "rows": STEPS * batch}
-    hold = {"torch channels_last": 0.75, "torch NCHW": 0.65} if batch > 8 else {}
+    hold = {"torch channels_last": 0.75, "torch NCHW": 0.65}
     last = {**options, "channels_last": True}
     contestants = (
         Contestant("xpcls", f"{HERE}:build_xpcls", options, "ConvNetClassifier.partial_fit"),
@@ -100,7 +100,7 @@ def _torch(name: str, options: dict[str, Any], hold: dict[str, float], settings:
 def _convolution(shape: tuple[int, int, int, int], method: str) -> Case:
     images, size, channels, filters = shape
     options = {"shape": shape}
-    hold = {"winograd": 0.90, "im2col": 1.35}[method] if images > 4 else None
+    hold = {"winograd": 0.90, "im2col": 1.35}[method]
     ours = Contestant(
         "xpcls",
         f"{HERE}:build_convolution",

@@ -245,7 +245,49 @@ def test_an_epoch_of_torch_does_the_same_work(bench: Any, loss: str) -> None:
     assert sgd.check(options, answers)["xpcls"].ok is False
 
 
-@pytest.mark.parametrize("suite", ["neighbors", "sgd"])
+@pytest.mark.parametrize("kind", ["mlp", "convnet"])
+def test_a_network_of_torch_does_the_same_work(bench: Any, kind: str) -> None:
+    pytest.importorskip("torch")
+    networks = bench("networks")
+    options = {"kind": kind, "batch": 10, "rows": 20, "units": 5}
+    builders = {"xpcls": networks.build_xpcls, "torch": networks.build_torch}
+    answers = {name: build(threads=1, **options)[1]() for name, build in builders.items()}
+    assert networks.check(answers)["torch"].ok
+    answers["torch"]["losses"][2] *= 1.01
+    assert networks.check(answers)["torch"].ok is False
+
+
+@pytest.mark.parametrize("method", ["im2col", "winograd"])
+def test_a_convolution_of_torch_does_the_same_work(bench: Any, method: str) -> None:
+    pytest.importorskip("torch")
+    networks = bench("networks")
+    shape = (3, 6, 8, 9)
+    _, ours = networks.build_convolution(shape=shape, method=method, threads=1)
+    _, theirs = networks.build_torch_convolution(shape=shape, channels_last=True, threads=1)
+    answers = {"xpcls": ours(), "torch channels_last": theirs()}
+    assert networks.check_sums(answers)["xpcls"].ok
+    answers["xpcls"][1] *= 1.01
+    assert networks.check_sums(answers)["xpcls"].ok is False
+
+
+def test_the_loops_and_chains_of_the_graph_do_the_same_work(bench: Any) -> None:
+    graph = bench("graph")
+    builders = {"xpcls": graph.build_graph, "by hand": graph.build_by_hand}
+    answers = {name: build(steps=3, threads=1)[1]() for name, build in builders.items()}
+    assert graph.check_losses(answers)["xpcls"].ok
+    answers["xpcls"] *= 1.01
+    assert graph.check_losses(answers)["xpcls"].ok is False
+    found = graph.build_chain(nodes=50, threads=1)[1]()
+    assert found["gradient"] == 51 and 100 < found["bytes"] < 2000
+    pytest.importorskip("torch")
+    assert graph.build_torch(steps=3, threads=1)[1]() == pytest.approx(answers["by hand"], rel=1e-4)
+    assert graph.build_torch_nn(steps=3, threads=1)[1]() == pytest.approx(
+        answers["by hand"], rel=1e-4
+    )
+    assert graph.build_torch_chain(nodes=50, threads=1)[1]() == {"gradient": 51}
+
+
+@pytest.mark.parametrize("suite", ["neighbors", "sgd", "graph", "networks"])
 @pytest.mark.parametrize("quick", [True, False])
 def test_every_case_names_functions_that_are_there(bench: Any, suite: str, quick: bool) -> None:
     module = bench(suite)

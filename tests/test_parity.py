@@ -23,7 +23,7 @@ def _fewer_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_fake_device_differs_from_numpy_in_nothing_that_counts() -> None:
     found = list(parity(DATA, PARTS, [NUMPY, FAKE], seed=0))
     assert {d.what for d in found} >= {"neighbours, l1", "neighbours, l2", "softmax: weights"}
-    assert len(found) == 2 + 5 * 3
+    assert len(found) == 2 + 7 * 3
     assert all(d.passed and d.backend == "strict" for d in found), found
 
 

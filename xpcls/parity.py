@@ -18,11 +18,13 @@ from .data import Dataset, Split
 from .distances import nearest
 from .linear import LinearClassifier
 from .linear_model import LINEAR_LOSSES
+from .networks import ConvNetClassifier, MLPClassifier
 from .progress import advance
 
 TRAIN_ROWS, QUERY_ROWS = 1000, 200  # enough to differ, few enough to wait for
 N_NEIGHBORS = 10
 EPOCHS = 50  # of 4 steps
+NETWORK_EPOCHS = 2
 SAME = 0.0
 CLOSE = 1e-4  # relative, in float32 after 200 steps
 FEW = 0.01  # share of predictions
@@ -73,6 +75,24 @@ def _results(data: Dataset, parts: Split, backend: Backend, seed: int) -> Iterat
         yield f"{loss}: losses", to_host(xp.asarray(model.history_["loss"], device=backend.device))
         yield f"{loss}: weights", to_host(model.coef_)
         yield f"{loss}: predictions", to_host(model.predict(queried))
+    shape = data.images.shape[1:]
+    # By plain steps: Adam divides by the size of a gradient, and so by rounding where it is tiny.
+    options: dict[str, Any] = {"optimizer": "sgd", "epochs": NETWORK_EPOCHS, "random_state": seed}
+    networks = {
+        "mlp": MLPClassifier(dropout=0.2, **options),
+        "convnet": ConvNetClassifier(
+            (("conv", 8), "relu", "max_pool", ("conv", 8), "relu", "max_pool"),
+            augment=(("shift", 1),),
+            image_shape=shape,
+            **options,
+        ),
+    }
+    for name, network in networks.items():
+        network.fit(floats, y)
+        losses = xp.asarray(network.history_["loss"], device=backend.device)
+        yield f"{name}: losses", to_host(losses)
+        yield f"{name}: weights", to_host(network.parameters_[0])
+        yield f"{name}: predictions", to_host(network.predict(queried))
 
 
 def _largest_difference(what: str, found: Any, expected: Any) -> tuple[float, float]:

@@ -48,19 +48,15 @@ def backward(
         g, inputs, pulls = node.grad, node.inputs, node.pulls
         if not inputs:
             continue
-        if pulls is None:
-            raise RuntimeError(
-                f"{node!r} was released by an earlier backward(release=True); compute it again"
-            )
-        if isinstance(pulls, tuple):
-            for given, pull in zip(inputs, pulls, strict=True):
-                if type(given) is Variable and pull is not None:
-                    _add_gradient(given, pull(g))
-        else:
-            wanted = tuple(type(given) is Variable for given in inputs)
-            for given, part in zip(inputs, pulls(g, wanted), strict=True):
-                if type(given) is Variable and part is not None:
-                    _add_gradient(given, part)
+        # The inner loop of every training step: nothing in it is there twice.
+        for given, pull in zip(inputs, pulls if type(pulls) is tuple else _shares(node, g)):  # noqa: B905
+            if pull is not None and type(given) is Variable:
+                part, value = pull(g), given.value
+                dtype = value.dtype
+                if part.shape != value.shape or (part.dtype is not dtype and part.dtype != dtype):
+                    part = _fitted(given, part)
+                had = given.grad
+                given.grad = part if had is None else had + part
         if release:
             # What was computed of it has been served: with its inputs gone, so are their arrays.
             node.inputs, node.pulls, node.grad = RELEASED, None, None
@@ -72,14 +68,24 @@ def backward(
 RELEASED = (None,)  # inputs of a node that a second backward must not take for a leaf
 
 
-def _add_gradient(variable: Variable, part: Array) -> None:
-    """Add one consumer's share to the gradient of `variable`."""
+def _shares(node: Variable, g: Array) -> list[Any]:
+    """For inputs whose gradients share work: functions that give what was computed together."""
+    if node.pulls is None:
+        raise RuntimeError(
+            f"{node!r} was released by an earlier backward(release=True); compute it again"
+        )
+    assert callable(node.pulls)
+    parts = node.pulls(g, tuple(type(given) is Variable for given in node.inputs))
+    return [None if part is None else (lambda _, part=part: part) for part in parts]
+
+
+def _fitted(variable: Variable, part: Array) -> Array:
+    """One consumer's share of a gradient in the shape and dtype of its variable."""
     value = variable.value
     if part.shape != value.shape:
         part = unbroadcast(variable.xp, part, value.shape)
-    if part.dtype is not value.dtype and part.dtype != value.dtype:
-        part = variable.xp.astype(part, value.dtype)  # it met a constant of another dtype
-    variable.grad = part if variable.grad is None else variable.grad + part
+    # It may have met a constant of another dtype.
+    return variable.xp.astype(part, value.dtype, copy=False)
 
 
 def unbroadcast(xp: Namespace, g: Array, shape: tuple[int, ...]) -> Array:

@@ -41,6 +41,7 @@ Pulls = tuple[Pull | None, ...] | JointPull
 
 OPERATIONS: dict[str, Callable[..., Any]] = {}  # the rule table: every operation by its name
 _serials = itertools.count()
+_new = object.__new__
 
 
 class _Recording(threading.local):
@@ -219,28 +220,27 @@ def operation(rule: Callable[..., tuple[Array, Pulls]]) -> Callable[..., Any]:
         for given in inputs:
             if type(given) is Variable:
                 xp = given.xp
-                given = given.value
-            values.append(given)
-        connected = xp is not None and _recording.on
+                values.append(given.value)
+            else:
+                values.append(given)
         if xp is None:
-            arrays = [value for value in values if is_array(value)]
-            if not arrays:  # plain numbers and lists
-                values = [_floating(as_array(value, name)) for value in values]
-                arrays = values
-            xp = namespace_of(*arrays)
+            xp = _namespace_for(values, name)
             plain = True
         else:
             plain = False
         try:
-            value, pulls = rule(xp, *values, *args[len(inputs) :], **options)
+            if len(args) == len(inputs):
+                value, pulls = rule(xp, *values, **options)
+            else:
+                value, pulls = rule(xp, *values, *args[count:], **options)
         except (TypeError, ValueError) as error:
             raise _explained(error, label, inputs) from error
         if plain:
             return value
-        made = Variable.__new__(Variable)
+        made = _new(Variable)
         made.value, made.xp, made.grad, made.name = value, xp, None, None
         made.serial = next(_serials)
-        if connected:
+        if _recording.on:
             made.operation, made.inputs, made.pulls = label, inputs, pulls
         else:
             made.operation, made.inputs, made.pulls = None, (), ()
@@ -250,6 +250,14 @@ def operation(rule: Callable[..., tuple[Array, Pulls]]) -> Callable[..., Any]:
     call.rule = rule  # type: ignore[attr-defined]
     OPERATIONS[name] = call
     return call
+
+
+def _namespace_for(values: list[Any], name: str) -> Namespace:
+    """The namespace of plain inputs; numbers and lists, where there is no array, become arrays."""
+    arrays = [value for value in values if is_array(value)]
+    if not arrays:
+        values[:] = arrays = [_floating(as_array(value, name)) for value in values]
+    return namespace_of(*arrays)
 
 
 def value_of(x: Any) -> Any:
