@@ -94,7 +94,7 @@ def test_what_compare_has_found_is_shown_when_it_is_interrupted(
     assert [row["model"] for row in json.loads(file.read_text())["models"]] == ["nearest"]
 
 
-@pytest.mark.parametrize("model", ["softmax", "hinge", "knn", "nearest"])
+@pytest.mark.parametrize("model", ["softmax", "hinge", "knn", "nearest", "mlp", "convnet"])
 def test_a_model_is_trained_evaluated_and_asked_about_files(
     capsys: Captured, shapes: Path, tmp_path: Path, model: str
 ) -> None:
@@ -138,6 +138,25 @@ def test_hyper_parameters_can_be_set(capsys: Captured, shapes: Path, tmp_path: P
     )  # fmt: skip
     assert code == 0
     assert "epochs=3" in out and "l2=0.01" in out and "optimizer='adam'" in out
+
+
+def test_the_layers_of_a_network_can_be_set(capsys: Captured, shapes: Path, tmp_path: Path) -> None:
+    file = tmp_path / "model.xpcls"
+    layers = "layers=(('conv', 3), 'relu', ('dense', 5))"
+    base = ("train", "convnet", "--data", shapes, "--out", file, "--set")
+    code, out, _ = run(capsys, *base, layers, "--set", "augment=('flip',)")
+    assert code == 0 and "('dense', 5)" in out and "augment=('flip',)" in out
+    code, _, err = run(capsys, *base, "layers=('rleu',)")
+    assert code == 2 and err.startswith("xpcls: layers[0] is 'rleu', expected one of 'conv'")
+    assert err.count("\n") == 1
+
+
+def test_networks_are_checked(capsys: Captured, shapes: Path) -> None:
+    code, out, _ = run(capsys, "check", "--models", "mlp,convnet", "--data", shapes)
+    assert code == 0
+    for model in ("mlp", "convnet"):
+        for name in ("initial loss", "gradient", "20 by heart"):
+            assert re.search(rf"^{model} +│ {name} +│ ok", out, re.MULTILINE), (model, name)
 
 
 def test_training_that_is_interrupted_saves_what_it_has_learnt(
