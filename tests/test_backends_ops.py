@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 
 from xpcls_backends import (
     Backend,
+    _ops,
+    add_scaled,
     bincount,
     device_of,
+    elementwise_block_bytes,
     flatnonzero,
     gather,
     namespace_of,
@@ -26,6 +29,7 @@ from xpcls_backends import (
     smallest_k_unordered,
     sort_rows_by,
     to_host,
+    update_blocks,
     widest_float,
 )
 from xpcls_backends.testing import assert_close, forbid_host_reads
@@ -214,3 +218,23 @@ def test_rows_within_a_budget_is_one_at_least(n_bytes: int, bytes_per_row: int) 
     rows = rows_within(n_bytes, bytes_per_row)
     assert rows >= 1
     assert rows == 1 or rows * bytes_per_row <= n_bytes
+
+
+@given(st.integers(0, 9), st.integers(1, 9))
+def test_scaled_rows_are_added_in_place(backend: Backend, n: int, size: int) -> None:
+    rows = np.random.default_rng(n).normal(size=(2, n, 3)).astype("f4")
+    target, x = (backend.asarray(part.copy()) for part in rows)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_ops, "update_blocks", lambda x: row_blocks(x.shape[0], size))
+        add_scaled(target, -0.5, x)
+    assert np.array_equal(to_host(target), rows[0] + np.float32(-0.5) * rows[1])
+    assert np.array_equal(to_host(x), rows[1])
+
+
+def test_blocks_of_an_update_are_small_and_cover_all(backend: Backend) -> None:
+    x = backend.xp.zeros((1000, 700), dtype=backend.xp.float32, device=backend.device)
+    blocks = list(update_blocks(x))
+    assert [i for block in blocks for i in range(1000)[block]] == list(range(1000))
+    assert all(
+        (b.stop - b.start) * 700 * 8 <= 4 * elementwise_block_bytes(backend.xp) for b in blocks
+    )

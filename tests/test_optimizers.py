@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests import reference
+from xpcls import optimizers
 from xpcls.optimizers import (
     OPTIMIZERS,
     SCHEDULES,
@@ -25,7 +26,15 @@ from xpcls.optimizers import (
     make_optimizer,
     make_schedule,
 )
-from xpcls_backends import Backend, device_of, host_generator, namespace_of, to_host, widest_float
+from xpcls_backends import (
+    Backend,
+    device_of,
+    host_generator,
+    namespace_of,
+    row_blocks,
+    to_host,
+    widest_float,
+)
 from xpcls_backends.testing import forbid_host_reads
 
 GRADIENT = ("sgd", "gd", "momentum", "nesterov", "adam")
@@ -222,3 +231,37 @@ def test_factors_of_the_learning_rate() -> None:
     for kind in SCHEDULES.values():
         values = factors(kind(), 30)
         assert values[0] == 1 and values == sorted(values, reverse=True) and values[-1] > 0
+
+
+@pytest.mark.parametrize("name", ["sgd", "gd", "momentum", "nesterov", "adam"])
+def test_a_large_parameter_is_moved_in_blocks_to_the_same_bits(
+    backend: Backend, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draws = np.random.default_rng(0)
+    p = backend.asarray(draws.normal(size=(7, 3)).astype("f4"))
+    steps = [draws.normal(size=(7, 3)).astype("f4") for _ in range(3)]
+
+    def walked() -> list[Any]:
+        optimizer, parameters, found = make_optimizer(name), (p,), []
+        state = optimizer.start(parameters)
+        for step in steps:
+            before = to_host(parameters[0]).copy()
+            gradient = backend.asarray(step.copy())  # given away
+            old = parameters
+            with forbid_host_reads():
+                parameters, state, _ = optimizer.step(
+                    lambda at, g, gradient=gradient: (backend.xp.sum(at[0]), (gradient,)),
+                    parameters,
+                    state,
+                    0.25,
+                    host_generator(0),
+                )
+            assert np.array_equal(to_host(old[0]), before)  # whoever kept it has it still
+            found.append(to_host(parameters[0]).copy())
+        return found
+
+    whole = walked()
+    monkeypatch.setattr(optimizers, "SMALL", 0)
+    monkeypatch.setattr(optimizers, "update_blocks", lambda x: row_blocks(x.shape[0], 2))
+    for one, other in zip(walked(), whole, strict=True):
+        assert one.tobytes() == other.tobytes()

@@ -28,6 +28,8 @@ from xpcls_backends import (
 
 from .options import shown
 
+SMALL = 2**15  # entries; the arrays of such a parameter's step stay in a core's cache
+
 Parameters = tuple[Array, ...]
 State = tuple[int, tuple[Parameters, ...]]
 Objective = Callable[[Parameters, bool], tuple[Array, Parameters | None]]
@@ -100,16 +102,20 @@ class _GradientOptimizer:
         A large one is moved block by block, and takes the place of its gradient: passes over
         memory, and pages that are new to the process, are what such a step costs.
         """
-        blocks = list(update_blocks(p)) if p.ndim else []
-        if len(blocks) < 2:
+        if p.size <= SMALL:
             d, *new = self.direction(t, g, *kept)
             return p - rate * d, tuple(new)
         new = [namespace_of(p).empty_like(array) for array in kept]
-        for rows in blocks:
-            d, *parts = self.direction(t, g[rows, ...], *(array[rows, ...] for array in kept))
-            for array, part in zip(new, parts, strict=True):
-                array[rows, ...] = part
-            g[rows, ...] = p[rows, ...] - rate * d
+        for rows in update_blocks(p):
+            part = g[rows, ...]  # a view, of NumPy as of CuPy
+            d, *parts = self.direction(t, part, *(array[rows, ...] for array in kept))
+            for array, found in zip(new, parts, strict=True):
+                array[rows, ...] = found
+            if d is part:
+                part *= -rate
+                part += p[rows, ...]
+            else:
+                g[rows, ...] = p[rows, ...] - rate * d
         return g, tuple(new)
 
 

@@ -163,7 +163,8 @@ def gather(x: Array, rows: Array) -> Array:
 def add_scaled(target: Array, factor: float, x: Array) -> None:
     """target += factor * x in place, both of one shape and dtype; needs no array of that size."""
     for rows in update_blocks(x):
-        target[rows, ...] += factor * x[rows, ...]
+        part = target[rows, ...]  # a view; `target[rows] += ...` would copy it onto itself as well
+        part += factor * x[rows, ...]
 
 
 def update_blocks(x: Array) -> Iterator[slice]:
