@@ -88,6 +88,13 @@ def test_the_upstream_gradient_is_passed_on() -> None:
     assert x.grad.tolist() == [0, 0, 10]
 
 
+def test_what_only_decides_gets_no_gradient() -> None:
+    x = variable([3.0, 0.0])
+    condition = x * 2.0
+    graph.sum(graph.where(condition, x * x, -x)).backward()
+    assert x.grad.tolist() == [6, -1] and condition.grad is None
+
+
 def test_a_leaf_is_its_own_output() -> None:
     x = variable(3.0)
     x.backward()

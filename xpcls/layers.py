@@ -25,7 +25,6 @@ from . import graph
 from .options import check_integer, check_number, shown
 
 Shape = tuple[int, ...]  # of one example: (H, W, C) or (D,)
-Specification = str | tuple[Any, ...]
 HostArrays = list[Any]
 
 SPREAD = {"relu": 2.0}  # variance of weights times inputs; He and others, 2015; else 1

@@ -25,7 +25,6 @@ from ._place import Array, Namespace, device_of, namespace_of
 from ._threads import in_threads, one_thread_products, thread_count
 
 Pair = tuple[int, int]
-Index = tuple[slice, ...]
 
 METHODS = ("im2col", "winograd")
 FEW_CHANNELS = 8  # below, Winograd's transforms cost more than its products save

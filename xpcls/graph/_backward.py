@@ -46,7 +46,7 @@ def backward(
     while order:
         node = order.pop()
         g, inputs, pulls = node.grad, node.inputs, node.pulls
-        if not inputs:
+        if not inputs or g is None:  # made by hand, or without influence, as a condition is
             continue
         # The inner loop of every training step: nothing in it is there twice.
         for given, pull in zip(inputs, pulls if type(pulls) is tuple else _shares(node, g)):  # noqa: B905
