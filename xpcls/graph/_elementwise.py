@@ -147,12 +147,13 @@ def minimum(xp: Namespace, x: Array, y: Array, /) -> Result:
 
 @operation
 def where(xp: Namespace, condition: Array, x: Array, y: Array, /) -> Result:
-    """x where the condition, booleans, holds, else y; each gets the gradient of its entries."""
-    z = xp.where(condition, x, y)
+    """x where the condition holds, or is not 0, else y; each gets the gradient of its entries."""
+    holds = xp.astype(condition, xp.bool, copy=False)
+    z = xp.where(holds, x, y)
     return z, (
         None,
-        lambda g: g * xp.astype(condition, z.dtype),
-        lambda g: g * xp.astype(~condition, z.dtype),
+        lambda g: g * xp.astype(holds, z.dtype),
+        lambda g: g * xp.astype(~holds, z.dtype),
     )
 
 
