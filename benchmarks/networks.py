@@ -153,8 +153,9 @@ class Growth:
     def __init__(self) -> None:
         try:
             Path("/proc/self/clear_refs").write_text("5", "ascii")
+            self._status("VmHWM")
             self._before: float | None = self._status("VmRSS")
-        except OSError:
+        except (OSError, IndexError):  # another system, or one that does not count it
             self._before = None
 
     def megabytes(self) -> float | None:

@@ -109,7 +109,7 @@ def convolve_backward(
         return _plain_backward(xp, kept, dy, wants_x, wants_w)
     dx = _images_like(xp, kept.x, kept.x.shape) if wants_x else None
     size = dy.shape[1:3]
-    blocks = _winograd_blocks(xp, kept.w, dy.shape[0], kept.x.shape[1:3])
+    blocks = _winograd_blocks(xp, kept.w, dy.shape[0], size)  # those of `convolve`
     around = (2 - kept.padding[0], 2 - kept.padding[1])
     parts: list[Any] = [None] * len(blocks)
 
@@ -118,7 +118,7 @@ def convolve_backward(
         g = _by_pixels(xp, dy[here, ...])
         if wants_w:
             tiles = kept.scratch
-            if tiles is None or len(blocks) > 1:
+            if tiles is None:
                 source = _by_pixels(xp, kept.x[here, ...])
                 tiles = _winograd.input_tiles(source, kept.padding, size)
             parts[i] = _winograd.filter_gradient(tiles, g)
@@ -162,30 +162,33 @@ def _plain_backward(
     w, size = kept.w, dy.shape[1:3]
     flat = xp.reshape(w, (math.prod(w.shape[:3]), w.shape[3]))
     blocks = _plain_blocks(xp, kept.x, w, size)
-    parts: list[Any] = [None] * len(blocks)
-    images: list[Any] = [None] * len(blocks)
 
-    def work(i: int) -> None:
-        here = blocks[i]
+    def gradients(here: slice) -> tuple[Array | None, Array | None]:
         g = xp.reshape(_by_pixels(xp, dy[here, ...]), (-1, w.shape[3]))
+        of_x = of_w = None
         if wants_w:
             columns = kept.scratch
             if columns is None:
                 x = kept.x[here, ...]
                 columns = _columns(xp, x, w.shape, kept.stride, kept.padding, size)
-            parts[i] = xp.reshape(columns.mT @ g, w.shape)
+            of_w = xp.reshape(columns.mT @ g, w.shape)
         if wants_x:
             found = _from_columns(xp, g @ flat.mT, kept, size, here.stop - here.start)
-            images[i] = _by_images(xp, found)
-            if dx is not None:
-                dx[here, ...] = images[i]
-                images[i] = None
+            of_x = _by_images(xp, found)
+        return of_x, of_w
 
-    several = len(blocks) != 1
-    dx = _images_like(xp, kept.x, kept.x.shape) if wants_x and several else None
+    if len(blocks) == 1:
+        return gradients(blocks[0])
+    dx = _images_like(xp, kept.x, kept.x.shape) if wants_x else None
+    parts: list[Any] = [None] * len(blocks)
+
+    def work(i: int) -> None:
+        of_x, parts[i] = gradients(blocks[i])
+        if dx is not None:
+            dx[blocks[i], ...] = of_x
+
     in_threads(work, range(len(blocks)), thread_count(xp))
-    found = dx if several or not wants_x else images[0]
-    return found, _added(xp, w, parts) if wants_w else None
+    return dx, _added(xp, w, parts) if wants_w else None
 
 
 def _columns(
@@ -306,8 +309,8 @@ def _plain_blocks(xp: Namespace, x: Array, w: Array, size: Pair) -> list[slice]:
 
 
 def _winograd_blocks(xp: Namespace, w: Array, n: int, size: Pair) -> list[slice]:
-    pixels = 36 * -(-size[0] // 4) * -(-size[1] // 4)
-    per_image = pixels * max(w.shape[2:]) * _itemsize(xp, w)
+    per_tile = _winograd.SPAN**2 / _winograd.TILE**2
+    per_image = math.ceil(per_tile * math.prod(size)) * max(w.shape[2:]) * _itemsize(xp, w)
     bound = TILES_IN_CACHE * elementwise_block_bytes(xp)
     return list(row_blocks(n, rows_within(bound, per_image)))
 

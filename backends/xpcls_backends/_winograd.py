@@ -10,7 +10,7 @@ matrices (tiles, C) (C, F). Lavin and Gray, Fast Algorithms for Convolutional Ne
 The transforms are products too: of a 6 x 6 matrix with long rows, once for the rows of the tiles
 and once for their columns. In memory images lie as (H, W, n, C), so that what is gathered into
 tiles are long stretches; what comes from outside is copied into that order, which padding would
-do anyway. Roundoff is about ten times that of a plain sum: relative 1e-6 in float32.
+do anyway. Roundoff is about ten times that of a plain sum: relative 1e-5 in float32.
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ def convolve_block(
         done = scratch.array("outputs", (TILE, TILE, count * n_filters), x.dtype)
         _both_ways(_AT, products, half, done)
         exact = size == (TILE * th, TILE * tw)
-        whole = y if exact else scratch.array("padded", (4 * th, 4 * tw, n, n_filters), x.dtype)
+        whole = (
+            y if exact else scratch.array("padded", (TILE * th, TILE * tw, n, n_filters), x.dtype)
+        )
         by_tiles = whole.reshape(th, TILE, tw, TILE, n, n_filters).transpose(1, 3, 0, 2, 4, 5)
         by_tiles[...] = done.reshape(by_tiles.shape)
         if not exact:

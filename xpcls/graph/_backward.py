@@ -48,8 +48,8 @@ def backward(
         g, inputs, pulls = node.grad, node.inputs, node.pulls
         if not inputs or g is None:  # made by hand, or without influence, as a condition is
             continue
-        # The inner loop of every training step: nothing in it is there twice.
-        for given, pull in zip(inputs, pulls if type(pulls) is tuple else _shares(node, g)):  # noqa: B905
+        shares = pulls if type(pulls) is tuple else _shares(node, g)
+        for given, pull in zip(inputs, shares, strict=True):  # the inner loop of training
             if pull is not None and type(given) is Variable:
                 part, value = pull(g), given.value
                 dtype = value.dtype

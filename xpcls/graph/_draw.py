@@ -84,20 +84,26 @@ def draw(node: Variable | ComputationalGraph) -> Drawing:
         raise TypeError(
             f"node is a {type(node).__name__}, expected a Variable or a ComputationalGraph"
         )
-    if len(nodes) > AT_MOST:
-        raise ValueError(
-            f"the graph has {len(nodes)} nodes, expected {AT_MOST} at most: draw a variable "
-            "nearer to its inputs"
-        )
+    _check_count(len(nodes))
     drawing = Drawing(_svg(placed(nodes)))
     drawing.table = _table(nodes)
     return drawing
 
 
+def _check_count(count: int) -> None:
+    if count > AT_MOST:
+        raise ValueError(
+            f"the graph has {count} nodes, expected {AT_MOST} at most: draw a variable nearer to "
+            "its inputs"
+        )
+
+
 def _of_variable(output: Variable) -> list[Node]:
+    order = nodes_topologically_sorted(output)
+    _check_count(len(order))  # before any value is read
     nodes: list[Node] = []
     places: dict[int, int] = {}
-    for variable in nodes_topologically_sorted(output):
+    for variable in order:
         inputs = []
         for given in variable.inputs:
             if isinstance(given, Variable):
@@ -122,6 +128,7 @@ def _of_variable(output: Variable) -> list[Node]:
 
 def _of_graph(graph: ComputationalGraph) -> list[Node]:
     names = [*graph.input_names, *graph.nodes_topologically_sorted()]
+    _check_count(len(names))
     nodes = []
     for name in names:
         gate = graph.gates.get(name)

@@ -235,6 +235,11 @@ def operation(rule: Callable[..., tuple[Array, Pulls]]) -> Callable[..., Any]:
                 value, pulls = rule(xp, *values, *args[count:], **options)
         except (TypeError, ValueError) as error:
             raise _explained(error, label, inputs) from error
+        except RuntimeError as error:  # how some refuse what lies elsewhere
+            apart = _apart(label, inputs)
+            if apart is None:
+                raise
+            raise apart from error
         if plain:
             return value
         made = _new(Variable)
@@ -278,14 +283,22 @@ def _floating(value: Array) -> Array:
 
 def _explained(error: Exception, name: str, inputs: tuple[Any, ...]) -> Exception:
     """The same kind of error, in one line that names the operation and what it was given."""
+    apart = _apart(name, inputs)
+    if apart is not None:
+        return apart
+    given = ", ".join(map(_described, inputs))
+    return type(error)(f"{name} of {given}: {' '.join(str(error).split())}")
+
+
+def _apart(name: str, inputs: tuple[Any, ...]) -> Exception | None:
+    """The error that arrays of several namespaces or devices are, or None."""
     arrays = [value for value in map(value_of, inputs) if is_array(value)]
     try:
         namespace_of(*arrays)
         device_of(*arrays)
-    except (TypeError, ValueError) as apart:
-        return type(apart)(f"{name}: {apart}")
-    given = ", ".join(map(_described, inputs))
-    return type(error)(f"{name} of {given}: {' '.join(str(error).split())}")
+    except (TypeError, ValueError) as error:
+        return type(error)(f"{name}: {error}")
+    return None
 
 
 def _described(x: Any) -> str:
