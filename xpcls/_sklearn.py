@@ -38,33 +38,27 @@ def data_conversion_warning() -> type[Warning]:
     return category
 
 
-class SklearnClassifier:
-    """The hooks by which scikit-learn takes an object for one of its classifiers."""
+class SklearnEstimator:
+    """The hooks by which scikit-learn takes an object for one of its estimators."""
 
-    _estimator_type = "classifier"
-    _takes_sample_weight = False  # in fit
+    _weighted_methods: tuple[str, ...] = ()  # those that take sample_weight
 
     def __sklearn_tags__(self) -> Any:
-        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
+        from sklearn.utils import InputTags, Tags, TargetTags
 
         return Tags(
-            estimator_type="classifier",
-            target_tags=TargetTags(required=True),
-            classifier_tags=ClassifierTags(),
+            estimator_type=None,
+            target_tags=TargetTags(required=False),
             input_tags=InputTags(),
             array_api_support=False,
         )
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "classes_")
+        return hasattr(self, "n_features_in_")
 
     def get_metadata_routing(self) -> Any:
         """Which metadata each method asks for; part of scikit-learn's protocol."""
         return copy.deepcopy(self._requests())
-
-    def set_score_request(self, *, sample_weight: Any = UNCHANGED) -> Any:
-        """Whether scikit-learn's pipelines and searches hand `sample_weight` to `score`."""
-        return self._request("score", sample_weight)
 
     def _request(self, method: str, sample_weight: Any) -> Any:
         if sample_weight != UNCHANGED:
@@ -78,18 +72,50 @@ class SklearnClassifier:
 
         if "_metadata_request" not in self.__dict__:
             requests = MetadataRequest(owner=self)
-            for method in (
-                ("fit", "partial_fit", "score") if self._takes_sample_weight else ("score",)
-            ):
+            for method in self._weighted_methods:
                 getattr(requests, method).add_request(param="sample_weight", alias=None)
             self._metadata_request = requests
         return self._metadata_request
 
 
+class SklearnTransformer(SklearnEstimator):
+    """The same for one of its transformers."""
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import TransformerTags
+
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags = TransformerTags()
+        return tags
+
+
+class SklearnClassifier(SklearnEstimator):
+    """The same for one of its classifiers."""
+
+    _estimator_type = "classifier"
+    _weighted_methods = ("score",)
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import ClassifierTags
+
+        tags = super().__sklearn_tags__()
+        tags.estimator_type = "classifier"
+        tags.classifier_tags = ClassifierTags()
+        tags.target_tags.required = True
+        return tags
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "classes_")
+
+    def set_score_request(self, *, sample_weight: Any = UNCHANGED) -> Any:
+        """Whether scikit-learn's pipelines and searches hand `sample_weight` to `score`."""
+        return self._request("score", sample_weight)
+
+
 class WeightedFit(SklearnClassifier):
     """The same for a classifier whose `fit` and `partial_fit` take `sample_weight`."""
 
-    _takes_sample_weight = True
+    _weighted_methods = ("fit", "partial_fit", "score")
 
     def set_fit_request(self, *, sample_weight: Any = UNCHANGED) -> Any:
         """Whether scikit-learn's pipelines and searches hand `sample_weight` to `fit`."""

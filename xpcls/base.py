@@ -1,4 +1,4 @@
-"""What all classifiers share: parameters as in scikit-learn, input checks, predictions, score."""
+"""What all estimators share: parameters as in scikit-learn, input checks; predictions and score."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from xpcls_backends import Array, column_names, namespace_of, to_host
 
-from ._sklearn import SklearnClassifier, not_fitted
+from ._sklearn import SklearnClassifier, SklearnEstimator, not_fitted
 from .validation import check_host_weights, check_rows, check_same_place, check_truth
 
 TensorKind = tuple[tuple[str, ...], tuple[int | None, ...]]  # dtypes, shape; None is any length
@@ -20,15 +20,12 @@ REAL_DTYPES = (
 )
 
 
-class Classifier(SklearnClassifier):
-    """Base of every classifier.
+class Estimator(SklearnEstimator):
+    """Base of whatever learns in `fit`: its parameters, and the checks of what it is given.
 
-    A subclass sets its parameters in `__init__` and nothing else, learns in `fit`, sets
-    `classes_`, `n_features_in_` and what it learnt only once all of it is known, and has
-    `_class_positions(X)`, the position in `classes_` of each row's class.
+    A subclass sets its parameters in `__init__` and nothing else.
     """
 
-    classes_: Array
     n_features_in_: int
     image_shape_: tuple[int, ...] | None  # of images (N, H, W, C); None for rows
     feature_names_in_: Any
@@ -64,58 +61,8 @@ class Classifier(SklearnClassifier):
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
 
-    def fit(self, X: Any, y: Any) -> Self:
-        """Learn from rows (N, D) or images (N, H, W, C), and their classes (N,)."""
-        raise NotImplementedError
-
-    def predict(self, X: Any) -> Array:
-        """The class of each row of `X`: (N,), the dtype of the labels given to `fit`.
-
-        An array like X; a NumPy array where the labels are text.
-        """
-        return self._labels_at(self._class_positions(X))
-
-    def _labels_at(self, positions: Array) -> Array:
-        """The labels at these positions of `classes_`."""
-        if namespace_of(self.classes_) is not namespace_of(positions):
-            positions = to_host(positions)  # text lives on the host
-        return namespace_of(positions).take(self.classes_, positions, axis=0)
-
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """The share of rows whose class is predicted right, weighted if weights are given."""
-        positions = self._class_positions(X)
-        truth = check_truth(y, positions, to_host(self.classes_), type(self).__name__)
-        right = to_host(self._labels_at(positions)) == truth
-        weight = check_host_weights(sample_weight, positions)
-        return float(right.mean() if weight is None else (right * weight).sum() / weight.sum())
-
-    def _class_positions(self, X: Any) -> Array:
-        raise NotImplementedError
-
-    # What `xpcls.save` and `xpcls.load` ask of a class, so that they know nothing of its insides.
-
-    def _learnt(self) -> tuple[dict[str, Array], dict[str, Any]]:
-        """What fit has learnt, but for the classes and the columns: tensors, and plain data."""
-        raise NotImplementedError
-
-    def _tensor_kinds(self, n_classes: int) -> dict[str, TensorKind]:
-        """What each tensor of `_learnt` may be, for these parameters and n_features_in_."""
-        raise NotImplementedError
-
-    def _restore(self, classes: Any, tensors: dict[str, Array], plain: dict[str, Any]) -> None:
-        """Be fitted again with what `_learnt` gave.
-
-        Parameters, dtypes, shapes and finiteness have been checked; raise for all else that
-        cannot be, since a file may be hostile.
-        """
-        raise NotImplementedError
-
-    def _check_options(self) -> None:
-        """Raise for a hyper-parameter that cannot be."""
-        raise NotImplementedError
-
     def _check_fitted(self) -> None:
-        if not hasattr(self, "classes_"):
+        if not self.__sklearn_is_fitted__():
             raise not_fitted(type(self).__name__)
 
     def _any_learnt(self) -> Array:
@@ -168,6 +115,66 @@ class Classifier(SklearnClassifier):
             )
         elif given.tolist() != seen.tolist():
             raise ValueError(_difference_of_names(given.tolist(), seen.tolist()))
+
+
+class Classifier(SklearnClassifier, Estimator):
+    """Base of every classifier.
+
+    A subclass learns in `fit`, sets `classes_`, `n_features_in_` and what it learnt only once all
+    of it is known, and has `_class_positions(X)`, the position in `classes_` of each row's class.
+    """
+
+    classes_: Array
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Learn from rows (N, D) or images (N, H, W, C), and their classes (N,)."""
+        raise NotImplementedError
+
+    def predict(self, X: Any) -> Array:
+        """The class of each row of `X`: (N,), the dtype of the labels given to `fit`.
+
+        An array like X; a NumPy array where the labels are text.
+        """
+        return self._labels_at(self._class_positions(X))
+
+    def _labels_at(self, positions: Array) -> Array:
+        """The labels at these positions of `classes_`."""
+        if namespace_of(self.classes_) is not namespace_of(positions):
+            positions = to_host(positions)  # text lives on the host
+        return namespace_of(positions).take(self.classes_, positions, axis=0)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """The share of rows whose class is predicted right, weighted if weights are given."""
+        positions = self._class_positions(X)
+        truth = check_truth(y, positions, to_host(self.classes_), type(self).__name__)
+        right = to_host(self._labels_at(positions)) == truth
+        weight = check_host_weights(sample_weight, positions)
+        return float(right.mean() if weight is None else (right * weight).sum() / weight.sum())
+
+    def _class_positions(self, X: Any) -> Array:
+        raise NotImplementedError
+
+    # What `xpcls.save` and `xpcls.load` ask of a class, so that they know nothing of its insides.
+
+    def _learnt(self) -> tuple[dict[str, Array], dict[str, Any]]:
+        """What fit has learnt, but for the classes and the columns: tensors, and plain data."""
+        raise NotImplementedError
+
+    def _tensor_kinds(self, n_classes: int) -> dict[str, TensorKind]:
+        """What each tensor of `_learnt` may be, for these parameters and n_features_in_."""
+        raise NotImplementedError
+
+    def _restore(self, classes: Any, tensors: dict[str, Array], plain: dict[str, Any]) -> None:
+        """Be fitted again with what `_learnt` gave.
+
+        Parameters, dtypes, shapes and finiteness have been checked; raise for all else that
+        cannot be, since a file may be hostile.
+        """
+        raise NotImplementedError
+
+    def _check_options(self) -> None:
+        """Raise for a hyper-parameter that cannot be."""
+        raise NotImplementedError
 
 
 def _difference_of_names(given: list[str], seen: list[str]) -> str:
