@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.reference_features import tile_histograms as naive_tile_histograms
 from xpcls_backends import (
     Backend,
     _ops,
@@ -28,6 +29,7 @@ from xpcls_backends import (
     smallest_k,
     smallest_k_unordered,
     sort_rows_by,
+    tile_histograms,
     to_host,
     update_blocks,
     widest_float,
@@ -238,3 +240,31 @@ def test_blocks_of_an_update_are_small_and_cover_all(backend: Backend) -> None:
     assert all(
         (b.stop - b.start) * 700 * 8 <= 4 * elementwise_block_bytes(backend.xp) for b in blocks
     )
+
+
+@given(
+    st.tuples(*4 * [st.integers(1, 3)]),
+    st.integers(1, 3),
+    st.integers(1, 5),
+    st.booleans(),
+    st.integers(0, 99),
+)
+def test_tile_histograms_are_those_of_a_loop(
+    backend: Backend,
+    lengths: tuple[int, int, int, int],
+    n: int,
+    n_bins: int,
+    weighted: bool,
+    seed: int,
+) -> None:
+    """Tiles of any shape, one or many of them."""
+    down, across, height, width = lengths
+    rng = np.random.default_rng(seed)
+    bins = rng.integers(0, n_bins, (n, down * height, across * width)).astype(np.uint8)
+    weights = rng.uniform(0, 9, bins.shape).astype(np.float32) if weighted else None
+    given_ = None if weights is None else backend.asarray(weights)
+    found = tile_histograms(backend.asarray(bins), given_, n_bins, (height, width))
+    assert namespace_of(found) is backend.xp and device_of(found) == backend.device
+    assert found.dtype == backend.xp.float32
+    expected = naive_tile_histograms(bins, weights, n_bins, (height, width))
+    np.testing.assert_allclose(to_host(found), expected, rtol=1e-6)

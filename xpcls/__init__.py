@@ -35,6 +35,7 @@ _MODULES = (
     "checks",
     "data",
     "distances",
+    "features",
     "graph",
     "losses",
     "optimizers",

@@ -93,7 +93,7 @@ class SklearnClassifier(SklearnEstimator):
     """The same for one of its classifiers."""
 
     _estimator_type = "classifier"
-    _weighted_methods = ("score",)
+    _weighted_methods: tuple[str, ...] = ("score",)
 
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import ClassifierTags

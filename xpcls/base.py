@@ -56,7 +56,7 @@ class Estimator(SklearnEstimator):
         defaults = inspect.signature(type(self).__init__).parameters
         shown = [
             f"{name}={value!r}"
-            for name, value in self.get_params().items()
+            for name, value in self.get_params(deep=False).items()
             if repr(value) != repr(defaults[name].default)
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
@@ -72,15 +72,21 @@ class Estimator(SklearnEstimator):
     def _check_query(self, X: Any) -> Array:
         """`X` as rows of the width, and in the place, of what was learnt."""
         self._check_fitted()
-        self._check_names(X)
         rows = check_rows(X, type(self).__name__)
+        self._check_width(X, rows)
+        check_same_place(rows, self._any_learnt(), "X", "the data of fit")
+        return rows
+
+    def _check_width(self, X: Any, rows: Array) -> None:
+        """Raise where X has other columns than the data of fit, if there was a fit."""
+        if not hasattr(self, "n_features_in_"):
+            return
+        self._check_names(X)
         if rows.shape[1] != self.n_features_in_:
             raise ValueError(
                 f"X has {rows.shape[1]} features, but {type(self).__name__} is expecting "
                 f"{self.n_features_in_} features as input"
             )
-        check_same_place(rows, self._any_learnt(), "X", "the data of fit")
-        return rows
 
     def _check_training_rows(self, X: Any) -> Array:
         """`X` as rows; what `_learn_columns` could object to is raised before work is done."""

@@ -31,7 +31,7 @@ from xpcls_backends import (
 )
 
 from ._sklearn import data_conversion_warning
-from .options import shown
+from .options import check_integer, shown
 
 HOST_KINDS = "OUST"  # of NumPy's dtypes: objects and text, which no device has
 
@@ -70,6 +70,39 @@ def check_rows(X: Any, owner: str, name: str = "X") -> Array:
         )
     _check_finite(X, name)
     return X
+
+
+def check_images(X: Any, owner: str, image_shape: Any = None) -> Array:
+    """`X` as images (N, H, W, C): images, or rows (N, D) where `image_shape` (H, W, C) is given.
+
+    Raises as `check_rows`, and ValueError for rows of no such shape.
+    """
+    X = _plain_array(X, "X")
+    rows = check_rows(X, owner)
+    if X.ndim == 4:
+        return X
+    if image_shape is None:
+        raise ValueError(
+            f"X has rows of {rows.shape[1]} features, and {owner} needs images: give X of shape "
+            "(N, H, W, C), or image_shape=(H, W, C)"
+        )
+    shape = check_image_shape(image_shape)
+    if math.prod(shape) != rows.shape[1]:
+        raise ValueError(
+            f"image_shape is {shape}, which holds {math.prod(shape)} values, but X has "
+            f"{rows.shape[1]} features"
+        )
+    return namespace_of(rows).reshape(rows, (rows.shape[0], *shape))
+
+
+def check_image_shape(image_shape: Any) -> tuple[int, int, int]:
+    """(H, W, C), three integers of 1 or more."""
+    if not isinstance(image_shape, tuple | list) or len(image_shape) != 3:
+        raise ValueError(f"image_shape is {shown(image_shape)}, expected (H, W, C)")
+    height, width, channels = (
+        check_integer("a length in image_shape", n, at_least=1) for n in image_shape
+    )
+    return height, width, channels
 
 
 def _plain_array(x: Any, name: str) -> Array:

@@ -20,6 +20,7 @@ from ._ops import (
     smallest_k,
     smallest_k_unordered,
     sort_rows_by,
+    tile_histograms,
     update_blocks,
     widest_float,
 )
@@ -81,6 +82,7 @@ __all__ = [
     "smallest_k_unordered",
     "sort_rows_by",
     "thread_count",
+    "tile_histograms",
     "to_device",
     "to_host",
     "to_scalar",

@@ -1,0 +1,118 @@
+"""What all transformers share: `fit`, `transform`, and the work in blocks of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Self
+
+from xpcls._sklearn import SklearnTransformer
+from xpcls.base import Estimator
+from xpcls.progress import advance
+from xpcls.validation import check_images
+from xpcls_backends import (
+    Array,
+    device_of,
+    elementwise_block_bytes,
+    in_threads,
+    namespace_of,
+    row_blocks,
+    rows_within,
+    scratch_bytes,
+    thread_count,
+)
+
+ROUND = 128  # blocks between two words of progress: starting threads costs as much as two blocks
+
+
+class Transformer(SklearnTransformer, Estimator):
+    """Base of every transformer: it learns in `fit` and makes features in `transform`."""
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn from rows (N, D) or images (N, H, W, C); most need no y."""
+        raise NotImplementedError
+
+    def transform(self, X: Any) -> Array:
+        """The features of each row or image: (N, n_features), in the library and place of X."""
+        raise NotImplementedError
+
+    def fit_transform(self, X: Any, y: Any = None) -> Array:
+        """`fit`, then `transform` of the same X."""
+        return self.fit(X, y).transform(X)
+
+
+class ImageTransformer(Transformer):
+    """Base of those that look at one image at a time, and so have nothing to learn.
+
+    `fit` only checks; `transform` works without it.
+    """
+
+    image_shape: Any
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Check the parameters and the images; nothing is learnt."""
+        images = check_images(X, type(self).__name__, self.image_shape)
+        self._check(images)
+        _, height, width, channels = images.shape
+        self.n_features_in_ = height * width * channels
+        self.image_shape_ = height, width, channels
+        return self
+
+    def transform(self, X: Any) -> Array:
+        """The features of each image: (N, n_features).
+
+        X : images (N, H, W, C), of uint8 or any other numbers, of any backend; or rows (N, D)
+        where `image_shape` was given. Returns float64 for float64 images, else float32.
+        """
+        images = check_images(X, type(self).__name__, self.image_shape)
+        self._check(images)
+        if images.shape[1:] != getattr(self, "image_shape_", images.shape[1:]):
+            raise ValueError(
+                f"X has images of shape {images.shape[1:]}, but {type(self).__name__} was fitted "
+                f"on images of shape {self.image_shape_}"
+            )
+        return self._transform(images)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        return tags
+
+    def _check(self, images: Array) -> None:
+        """Raise for parameters that cannot be, or that do not fit these images."""
+        raise NotImplementedError
+
+    def _transform(self, images: Array) -> Array:
+        raise NotImplementedError
+
+
+def image_blocks(images: Array) -> list[slice]:
+    """Blocks of images (N, H, W, C), small for their temporaries, a number a pixel.
+
+    Not as small as a core's own cache: threads that make many short calls wait for each other.
+    """
+    xp = namespace_of(images)
+    n, height, width, channels = images.shape
+    pixels = height * width
+    few = rows_within(4 * elementwise_block_bytes(xp), 4 * pixels)
+    some = rows_within(scratch_bytes(xp) // thread_count(xp), 64 * pixels * channels)
+    return list(row_blocks(n, min(few, some)))
+
+
+def fill_blocks(
+    task: str, images: Array, n_features: int, dtype: Any, make: Callable[[Array], Array]
+) -> Array:
+    """(N, n_features): `make` of each block of images, in threads where that is faster."""
+    xp, device = namespace_of(images), device_of(images)
+    blocks = image_blocks(images)
+    out = xp.empty((images.shape[0], n_features), dtype=dtype, device=device)
+
+    def fill(rows: slice) -> None:
+        out[rows, :] = make(images[rows, ...])
+
+    for some in row_blocks(len(blocks), ROUND):
+        in_threads(fill, blocks[some], thread_count(xp))
+        advance(task, some.stop, len(blocks))
+    return out

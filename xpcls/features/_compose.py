@@ -1,0 +1,271 @@
+"""Transformers side by side, and one after the other with a classifier at the end.
+
+Both take scikit-learn's estimators beside ours (on NumPy), and both can stand inside
+scikit-learn's own pipelines and searches. Parameters of a part are set as "name__parameter".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Self
+
+from xpcls.base import Estimator
+from xpcls.optimizers import float_dtype
+from xpcls.options import shown
+from xpcls.progress import advance
+from xpcls_backends import Array, namespace_of
+
+from ._base import Transformer
+
+Part = tuple[str, Any]
+
+
+class _Composed(Estimator):
+    """Parameters of several named estimators."""
+
+    _parts_parameter: str  # the name of the parameter that holds the parts
+
+    def _parts(self) -> list[Part]:
+        """The (name, estimator) pairs; none where something else is set, which `fit` refuses."""
+        parts = getattr(self, self._parts_parameter)
+        pairs = isinstance(parts, list | tuple) and all(
+            isinstance(part, list | tuple) and len(part) == 2 for part in parts
+        )
+        return [(name, part) for name, part in parts] if pairs else []
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The hyper-parameters by name; with `deep`, each part and its own parameters too."""
+        params = super().get_params()
+        if deep:
+            for name, part in self._parts():
+                params[name] = part
+                if hasattr(part, "get_params"):
+                    inner = part.get_params(deep=True)
+                    params |= {f"{name}__{key}": value for key, value in inner.items()}
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters: own ones, a part by its name, or "name__parameter" of a part."""
+        owner = self._parts_parameter
+        if owner in params:  # first: the other names may be of the new parts
+            setattr(self, owner, params.pop(owner))
+        known = self.get_params()
+        unknown = next((key for key in params if key.partition("__")[0] not in known), None)
+        if unknown is not None:
+            names = (key for key in known if "__" not in key)
+            raise ValueError(
+                f"Invalid parameter {unknown!r} for estimator {type(self).__name__}; "
+                f"valid parameters are: {', '.join(names)}, and name__parameter"
+            )
+        if any("__" not in key for key in params):
+            parts = [(name, params.pop(name, part)) for name, part in self._parts()]
+            setattr(self, owner, parts)
+        for name, part in self._parts():
+            prefix = f"{name}__"
+            inner = {k.removeprefix(prefix): v for k, v in params.items() if k.startswith(prefix)}
+            if inner:
+                part.set_params(**inner)
+        return self
+
+    def _check_parts(self, needed: Callable[[Any, bool], str | None]) -> None:
+        """Raise unless the parts are (name, estimator) pairs with names of their own.
+
+        needed : of an estimator, and whether it is the last one, the method that it lacks.
+        """
+        owner = self._parts_parameter
+        parts = getattr(self, owner)
+        if not isinstance(parts, list | tuple) or not parts:
+            raise ValueError(f"{owner} is {shown(parts)}, expected [(name, estimator), ...]")
+        for i, part in enumerate(parts):
+            if not isinstance(part, tuple | list) or len(part) != 2 or not isinstance(part[0], str):
+                raise ValueError(f"{owner}[{i}] is {shown(part)}, expected (name, estimator)")
+            name, estimator = part
+            if "__" in name or name in self._parameter_names() or not name:
+                raise ValueError(
+                    f"{owner}[{i}] is named {name!r}, which cannot be: a name is not empty, has no "
+                    f"'__', and is not {self._parts_parameter!r}"
+                )
+            lacking = needed(estimator, i == len(parts) - 1)
+            if lacking:
+                raise TypeError(f"{owner}[{i}] is {shown(estimator)}, which has no {lacking}()")
+        names = [name for name, _ in parts]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"{owner} names {twice!r} twice; give each a name of its own")
+
+
+class FeatureUnion(_Composed, Transformer):
+    """The features of several transformers, side by side.
+
+    transformer_list : [(name, transformer), ...], each fitted on the same X.
+
+    `make_union(HOG(), ColorHistogram())` makes the names.
+    """
+
+    _parts_parameter = "transformer_list"
+
+    def __init__(self, transformer_list: list[Part]) -> None:
+        self.transformer_list = transformer_list
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Fit each transformer on rows (N, D) or images (N, H, W, C)."""
+        self._check_parts(_lacks_of_transformer)
+        rows = self._check_training_rows(X)
+        for _, transformer in self.transformer_list:
+            transformer.fit(X, y)
+        self._learn_columns(X, rows)
+        return self
+
+    def transform(self, X: Any) -> Array:
+        """All features: (N, sum of their numbers), floating."""
+        found = [_floating(part.transform(X)) for _, part in self.transformer_list]
+        return namespace_of(*found).concat(found, axis=1)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return all(_is_fitted(part) for _, part in self.transformer_list)
+
+
+class Pipeline(_Composed):
+    """Transformers one after the other, and a classifier (or one more transformer) at the end.
+
+    steps : [(name, estimator), ...]. `fit` fits each on what the ones before make of X, in place;
+    `predict`, `score` and all that the last step has take X and send it through. What a
+    transformer learns, it learns from the rows of `fit` alone, so no mean or component knows of
+    validation and test rows.
+
+    `make_pipeline(HOG(), StandardScaler(), LinearClassifier())` makes the names.
+    """
+
+    _parts_parameter = "steps"
+
+    def __init__(self, steps: list[Part]) -> None:
+        self.steps = steps
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Fit every step. Where Ctrl-C ends the last one, what it had learnt is kept."""
+        self._check_parts(_lacks_of_step)
+        rows = self._check_training_rows(X)
+        self._learn_columns(X, rows)
+        made = X
+        for i, (name, step) in enumerate(self.steps[:-1]):
+            advance("pipeline", i, len(self.steps), now=name)
+            made = (
+                step.fit_transform(made, y)
+                if hasattr(step, "fit_transform")
+                else (step.fit(made, y).transform(made))
+            )
+        self.steps[-1][1].fit(made, y)
+        advance("pipeline", len(self.steps), len(self.steps))
+        return self
+
+    def predict(self, X: Any) -> Array:
+        """The class of each row or image, as the last step gives it."""
+        return self._last("predict")(self._made(X))
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """The share of rows whose class is predicted right, as the last step counts it."""
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        return float(self._last("score")(self._made(X), y, **weights))
+
+    @property
+    def predict_proba(self) -> Callable[[Any], Array]:
+        """Probabilities of each class, where the last step has them."""
+        return self._sent_to("predict_proba")
+
+    @property
+    def decision_function(self) -> Callable[[Any], Array]:
+        """Scores of each class, where the last step has them."""
+        return self._sent_to("decision_function")
+
+    @property
+    def transform(self) -> Callable[[Any], Array]:
+        """The features that the last step makes, where it is a transformer."""
+        return self._sent_to("transform")
+
+    @property
+    def classes_(self) -> Any:
+        """The labels, sorted, as the last step knows them."""
+        return self._last("classes_")
+
+    @property
+    def named_steps(self) -> dict[str, Any]:
+        """The steps by name."""
+        return dict(self.steps)
+
+    def __getitem__(self, which: int | str) -> Any:
+        return self.named_steps[which] if isinstance(which, str) else self.steps[which][1]
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        parts = self._parts()
+        if parts and hasattr(parts[-1][1], "__sklearn_tags__"):
+            theirs = parts[-1][1].__sklearn_tags__()
+            tags.estimator_type = theirs.estimator_type
+            tags.classifier_tags = theirs.classifier_tags
+            tags.transformer_tags = theirs.transformer_tags
+            tags.target_tags = theirs.target_tags
+        return tags
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "n_features_in_") and _is_fitted(self.steps[-1][1])
+
+    def _made(self, X: Any) -> Any:
+        """What the transformers make of X."""
+        self._check_fitted()
+        self._check_names(X)
+        for _, step in self.steps[:-1]:
+            X = step.transform(X)
+        return X
+
+    def _last(self, name: str) -> Any:
+        """That attribute of the last step, or AttributeError, so that hasattr tells the truth."""
+        return getattr(self.steps[-1][1], name)
+
+    def _sent_to(self, name: str) -> Callable[[Any], Array]:
+        method = self._last(name)
+        return lambda X: method(self._made(X))
+
+
+def make_pipeline(*steps: Any) -> Pipeline:
+    """A Pipeline of these, named by their classes in lower case."""
+    return Pipeline(_named(steps))
+
+
+def make_union(*transformers: Any) -> FeatureUnion:
+    """A FeatureUnion of these, named by their classes in lower case."""
+    return FeatureUnion(_named(transformers))
+
+
+def _named(estimators: Iterable[Any]) -> list[Part]:
+    """(name, estimator) pairs; where two are of one class, their names are numbered from 1."""
+    estimators = list(estimators)
+    names = [type(estimator).__name__.lower() for estimator in estimators]
+    found = []
+    for i, (name, estimator) in enumerate(zip(names, estimators, strict=True)):
+        number = f"-{names[:i].count(name) + 1}" if names.count(name) > 1 else ""
+        found.append((name + number, estimator))
+    return found
+
+
+def _lacks_of_transformer(estimator: Any, last: bool) -> str | None:
+    return next((name for name in ("fit", "transform") if not hasattr(estimator, name)), None)
+
+
+def _lacks_of_step(estimator: Any, last: bool) -> str | None:
+    if last:
+        return None if hasattr(estimator, "fit") else "fit"
+    return _lacks_of_transformer(estimator, last)
+
+
+def _is_fitted(estimator: Any) -> bool:
+    """Whether an estimator, ours or scikit-learn's, has learnt."""
+    if hasattr(estimator, "__sklearn_is_fitted__"):
+        return bool(estimator.__sklearn_is_fitted__())
+    return any(key.endswith("_") and not key.startswith("_") for key in vars(estimator))
+
+
+def _floating(features: Array) -> Array:
+    return namespace_of(features).astype(features, float_dtype(features), copy=False)

@@ -1,0 +1,101 @@
+"""Means and scatter of rows, a block at a time: no floating copy of a whole data set is made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from xpcls.optimizers import float_dtype
+from xpcls.progress import advance
+from xpcls_backends import (
+    Array,
+    device_of,
+    ignore_overflow,
+    namespace_of,
+    row_blocks,
+    rows_within,
+    scratch_bytes,
+    to_scalar,
+    widest_float,
+)
+
+FEW = 1024  # rows at a time: enough for products at full speed
+COLUMNS = 1024  # features at a time, for the same reason
+
+
+def blocks_of(rows: Array) -> list[slice]:
+    """Blocks of rows (N, D) for which a wide copy, twice, is small."""
+    size = rows_within(scratch_bytes(namespace_of(rows)), 32 * rows.shape[1])
+    return list(row_blocks(rows.shape[0], min(size, FEW)))
+
+
+def mean_row(rows: Array) -> Array:
+    """The mean of the rows: (D,), in the widest float of the device."""
+    xp, device = namespace_of(rows), device_of(rows)
+    wide = widest_float(xp, device)
+    total = xp.zeros((rows.shape[1],), dtype=wide, device=device)
+    with ignore_overflow():
+        for some in blocks_of(rows):
+            total = total + xp.sum(xp.astype(rows[some, :], wide), axis=0)
+    check_finite(total, "sum overflows")
+    return total / rows.shape[0]
+
+
+def variances(rows: Array, center: Array) -> Array:
+    """The mean square of each feature around `center`: (D,), in the widest float."""
+    xp = namespace_of(rows)
+    total = xp.zeros_like(center)
+    with ignore_overflow():
+        for some in blocks_of(rows):
+            block = xp.astype(rows[some, :], center.dtype) - center
+            total = total + xp.sum(block * block, axis=0)
+    check_finite(total, "squares overflow")
+    return total / rows.shape[0]
+
+
+def scatter(task: str, rows: Array, centered: Callable[[slice], Array]) -> Array:
+    """Sum over all rows of the outer product of a centred row with itself: (D, D), wide.
+
+    centered : gives the centred rows of a block, in the widest float.
+    """
+    xp, device = namespace_of(rows), device_of(rows)
+    features = rows.shape[1]
+    total = xp.zeros((features, features), dtype=widest_float(xp, device), device=device)
+    for some in blocks_of(rows):
+        block = centered(some)
+        with ignore_overflow():
+            total += block.mT @ block
+        advance(task, some.stop, rows.shape[0])
+    check_finite(total, "squares overflow")
+    return total
+
+
+def check_finite(total: Array, what: str) -> None:
+    """Raise where a sum over X is not finite. Reads one number on the host."""
+    with ignore_overflow():
+        zero = to_scalar(namespace_of(total).sum(total * 0.0))
+    if not math.isfinite(zero):
+        raise ValueError(f"X holds values whose {what} {total.dtype}; scale it to about 1")
+
+
+def with_fixed_signs(vectors: Array) -> Array:
+    """Rows (k, D), each multiplied by 1 or -1, so that its entry of largest magnitude is positive.
+
+    An eigenvector has no sign of its own, and each library gives another one.
+    """
+    xp = namespace_of(vectors)
+    place = xp.argmax(xp.abs(vectors), axis=1)
+    largest = xp.take_along_axis(vectors, place[:, None], axis=1)
+    return vectors * xp.where(largest < 0.0, -xp.ones_like(largest), xp.ones_like(largest))
+
+
+def projected(task: str, rows: Array, center: Array, matrix: Array) -> Array:
+    """(rows - center) @ matrix: (N, k), float64 for float64 rows, else float32."""
+    xp, device = namespace_of(rows, matrix), device_of(rows, matrix)
+    dtype = float_dtype(rows)
+    center, matrix = (xp.astype(x, dtype, copy=False) for x in (center, matrix))
+    out = xp.empty((rows.shape[0], matrix.shape[1]), dtype=dtype, device=device)
+    for some in blocks_of(rows):
+        out[some, :] = (xp.astype(rows[some, :], dtype) - center) @ matrix
+        advance(task, some.stop, rows.shape[0])
+    return out
