@@ -12,7 +12,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from . import graph, machine, neighbors, networks, sgd
+from . import features, graph, machine, neighbors, networks, sgd
 from .cases import Case
 from .report import HEADING, Measured, summary, write_json
 from .timing import ROOT, ContestantError, Worker, interleave
@@ -22,6 +22,7 @@ SUITES = {
     "sgd": sgd.cases,
     "graph": graph.cases,
     "networks": networks.cases,
+    "features": features.cases,
 }
 RESULTS = Path(__file__).with_name("results")
 

@@ -14,9 +14,12 @@ PACKAGES = (
     "array-api-compat",
     "array-api-extra",
     "scikit-learn",
+    "scikit-image",
+    "opencv-python-headless",
     "scipy",
     "joblib",
     "torch",
+    "autograd",
     "threadpoolctl",
     "numba",
 )
