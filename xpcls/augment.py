@@ -55,7 +55,7 @@ def augmented(
     A pixel of the result is one of the image, the nearest to where it comes from, or 0.
     """
     n = rows.shape[0]
-    height, width, channels = image_shape
+    height, width, _ = image_shape
     top = left = to_host([0.0] * n)  # where the first pixel begins, and the way to the next
     down = right = top + 1.0
     for name, number in changes:
@@ -72,8 +72,24 @@ def augmented(
             mirrored = generator.integers(0, 2, n)
             left = left + mirrored * (width * right)
             right = right * (1 - 2 * mirrored)
-    y, y_inside = _places(top, down, height, rows)
-    x, x_inside = _places(left, right, width, rows)
+    return windows(rows, image_shape, (top, down), (left, right))
+
+
+def windows(
+    rows: Array,
+    image_shape: tuple[int, int, int],
+    vertical: tuple[Any, Any],
+    horizontal: tuple[Any, Any],
+) -> Array:
+    """A window of each image, with as many pixels: (n, D) or (n, H, W, C) to the same.
+
+    vertical, horizontal : (start, step) along each axis, (n,) on the host. The middle of pixel i
+    of the result lies at start + step * (i + 1/2) in the image; what lies outside is 0.
+    """
+    height, width, channels = image_shape
+    n = rows.shape[0]
+    y, y_inside = _places(*vertical, height, rows)
+    x, x_inside = _places(*horizontal, width, rows)
     xp = namespace_of(rows)
     images = xp.reshape(rows, (n * height * width, channels))
     first = like([i * height * width for i in range(n)], rows)
@@ -85,11 +101,7 @@ def augmented(
 
 
 def _places(start: Any, step: Any, length: int, rows: Array) -> tuple[Array, Array]:
-    """Along one axis: (n, length) from which pixel each comes, and whether there is such a one.
-
-    start, step : (n,) on the host. The middle of pixel i of the result lies at
-    start + step * (i + 1/2) in the image.
-    """
+    """Along one axis: (n, length) from which pixel each comes, and whether there is such a one."""
     host = namespace_of(start)
     middles = host.arange(length, device="cpu") + 0.5
     places = host.floor(start[:, None] + step[:, None] * middles[None, :])

@@ -19,7 +19,7 @@ def check_number(
     """A finite number within the limits given, or an error with its name and value."""
     limits = {"above": above, "of at least": at_least, "below": below, "of at most": at_most}
     given = [f"{word} {limit:g}" for word, limit in limits.items() if limit is not None]
-    wanted = "a finite number " + " and ".join(given)
+    wanted = " ".join(("a finite number", " and ".join(given))).rstrip()
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} is {shown(value)}, expected {wanted}")
     try:

@@ -12,7 +12,7 @@ import sys
 
 import typer
 
-from . import _explain, _models
+from . import _explain, _models, _robustness
 
 EXIT_WRONG_INPUT, EXIT_INTERRUPTED = 2, 130
 
@@ -37,6 +37,7 @@ for command in (
     _models.train,
     _models.predict,
     _models.evaluate,
+    _robustness.robustness,
     _explain.check,
     _explain.parity,
     _explain.devices,

@@ -75,9 +75,12 @@ def described(name: str, data: Dataset, parts: Split, seed: int) -> str:
 
 
 def write_comparison(
-    path: Path, data: Dataset, parts: Split, seed: int, rows: Sequence[Row]
+    path: Path, data: Dataset, parts: Split, seed: int, rows: Sequence[Any], **facts: Any
 ) -> None:
-    """The results of `xpcls compare` as JSON, with what one needs to get them again."""
+    """Results, a dataclass for each model, as JSON, with what one needs to get them again.
+
+    facts : what else there is to say.
+    """
     report = {
         "data": {
             "source": data.source,
@@ -87,6 +90,7 @@ def write_comparison(
             "test": len(parts.test),
         },
         "seed": seed,
+        **facts,
         "machine": platform.machine(),
         "versions": {"python": platform.python_version(), **versions()},
         "models": [asdict(row) for row in rows],

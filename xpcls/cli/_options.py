@@ -26,9 +26,10 @@ class DeviceName(StrEnum):
 Data = Annotated[
     str,
     typer.Option(
-        help="A data set: mnist5k (bundled), or a path: CIFAR-10's batches, MNIST's IDX files, or "
-        "a folder with one subfolder of images for each class.",
-        metavar="PATH|mnist5k",
+        help="A data set: mnist5k (bundled digits), shapes (drawn, in colour), or a path: "
+        "CIFAR-10's batches, MNIST's IDX files, or a folder with one subfolder of images for each "
+        "class.",
+        metavar="PATH|mnist5k|shapes",
     ),
 ]
 Device = Annotated[
@@ -79,6 +80,13 @@ def chosen(names: str | None, known: Iterable[str]) -> list[str]:
     return given
 
 
+def model_names() -> tuple[str, ...]:
+    """All that `new_model` knows."""
+    from xpcls.linear_model import LINEAR_LOSSES
+
+    return ("nearest", "knn", *LINEAR_LOSSES, "mlp", "convnet")
+
+
 def new_model(name: str, settings: list[str], seed: int) -> Classifier:
     """The classifier called `name`, with hyper-parameters NAME=VALUE."""
     from xpcls.linear import LinearClassifier
@@ -98,8 +106,7 @@ def new_model(name: str, settings: list[str], seed: int) -> Classifier:
     elif name == "convnet":
         model = ConvNetClassifier(random_state=seed)
     else:
-        expected = ", ".join(("nearest", "knn", *LINEAR_LOSSES, "mlp", "convnet"))
-        raise ValueError(f"MODEL is {name!r}, expected one of: {expected}")
+        raise ValueError(f"MODEL is {name!r}, expected one of: {', '.join(model_names())}")
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:

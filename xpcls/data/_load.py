@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from ._cifar import ARCHIVE, find_cifar10, load_cifar10
@@ -10,8 +11,13 @@ from ._dataset import DataFormatError, Dataset
 from ._folder import find_classes, load_folder
 from ._mnist import find_mnist, load_mnist
 from ._mnist5k import load_mnist5k
+from ._shapes import make_shapes
 
-BUNDLED = "mnist5k"
+N_SHAPES = 5000  # as many as there are digits
+NAMED: dict[str, Callable[[], Dataset]] = {
+    "mnist5k": load_mnist5k,
+    "shapes": lambda: make_shapes(N_SHAPES),
+}
 
 
 def load(
@@ -22,21 +28,23 @@ def load(
 ) -> Dataset:
     """The data set that a name or a path stands for.
 
-    name_or_path : "mnist5k", the bundled digits; or a path, at which are looked for, in order,
-        CIFAR-10 (its batches, the folder that holds them, its .tar.gz), MNIST's IDX files, and one
-        subfolder of images for each class. A folder of the name mnist5k is "./mnist5k".
+    name_or_path : "mnist5k", the bundled digits; "shapes", 5,000 images of `make_shapes`, which
+        are drawn in a second or two; or a path, at which are looked for, in order, CIFAR-10 (its
+        batches, the folder that holds them, its .tar.gz), MNIST's IDX files, and one subfolder of
+        images for each class. A folder that is itself named shapes is "./shapes".
     size, grey : as `load_folder` takes them; only for folders of images.
 
     Raises FileNotFoundError where there is nothing at the path, or nothing of these, ValueError
     where `size` or `grey` are given for a data set that has its own, and DataFormatError as the
     readers do.
     """
-    if name_or_path == BUNDLED:
-        _refuse_options(BUNDLED, size, grey)
-        return load_mnist5k()
+    if isinstance(name_or_path, str) and name_or_path in NAMED:
+        _refuse_options(name_or_path, size, grey)
+        return NAMED[name_or_path]()
     path = Path(name_or_path).expanduser()
     if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist; give the path of a data set or {BUNDLED}")
+        names = " or ".join(NAMED)
+        raise FileNotFoundError(f"{path} does not exist; give the path of a data set, {names}")
     if path.is_file() and path.suffix not in (".gz", ".tgz"):
         raise DataFormatError(
             f"{path} is a file, and only the archive of CIFAR-10 ({ARCHIVE}) is read as one; "
