@@ -232,7 +232,17 @@ def test_an_image_that_is_none_is_named(capsys: Captured, shapes: Path, tmp_path
 
 @pytest.mark.parametrize(
     "command",
-    ["compare", "train", "predict", "evaluate", "robustness", "check", "parity", "devices"],
+    [
+        "compare",
+        "train",
+        "predict",
+        "evaluate",
+        "robustness",
+        "check",
+        "parity",
+        "devices",
+        "lecture",
+    ],
 )
 def test_every_command_explains_itself(capsys: Captured, command: str) -> None:
     code, out, _ = run(capsys, command, "--help")

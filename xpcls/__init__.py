@@ -37,8 +37,10 @@ _MODULES = (
     "distances",
     "features",
     "graph",
+    "lecture",
     "losses",
     "optimizers",
+    "plots",
     "regularizers",
     "training",
 )

@@ -12,7 +12,7 @@ import sys
 
 import typer
 
-from . import _explain, _models, _robustness
+from . import _explain, _lecture, _models, _robustness
 
 EXIT_WRONG_INPUT, EXIT_INTERRUPTED = 2, 130
 
@@ -41,6 +41,7 @@ for command in (
     _explain.check,
     _explain.parity,
     _explain.devices,
+    _lecture.lecture,
 ):
     app.command(help=_paragraphs(command.__doc__))(command)
 
