@@ -49,6 +49,9 @@ def test_compare_prints_a_row_for_each_model_and_writes_the_same_as_json(
     assert "60 images of 8 x 8 x 3 in 2 classes; 48 for training, 6 for validation" in err
     report = json.loads(file.read_text())
     assert [row["model"] for row in report["models"]] == list(comparing.CANDIDATES)
+    (opening,) = report["test_openings"]
+    assert len(opening["models"]) == len(comparing.CANDIDATES)
+    assert f"The test part was opened once, at {opening['time']}, when all 9 models" in out
     for row in report["models"]:
         (line,) = (line for line in out.splitlines() if line.startswith(f"{row['model']} "))
         cells = [cell.strip() for cell in line.split("│")]
@@ -89,9 +92,43 @@ def test_what_compare_has_found_is_shown_when_it_is_interrupted(
     file = tmp_path / "results.json"
     code, out, err = run(capsys, "compare", "--data", shapes, "--json", file)
     assert code == 130
-    assert "nearest" in out and "knn" not in out
+    assert re.search(r"^nearest +│ .* │ +1\.0000 │ +- │", out, re.MULTILINE) and "knn" not in out
+    assert out.endswith("The test part was not opened.\n")
     assert err.endswith("xpcls: interrupted\n")
-    assert [row["model"] for row in json.loads(file.read_text())["models"]] == ["nearest"]
+    report = json.loads(file.read_text())
+    assert [row["model"] for row in report["models"]] == ["nearest"]
+    assert report["models"][0]["test_accuracy"] is None and report["test_openings"] == []
+
+
+@pytest.mark.parametrize("features", ["hog", "hue", "hog+hue", "pca"])
+def test_models_are_compared_on_features(
+    capsys: Captured, shapes: Path, tmp_path: Path, features: str
+) -> None:
+    file = tmp_path / "results.json"
+    code, _, err = run(capsys, "compare", "--data", shapes, "--features", features, "--json", file)
+    assert code == 0 and f"{features}: " in err and "numbers an image" in err
+    report = json.loads(file.read_text())
+    assert report["features"] == features
+    names = [row["model"] for row in report["models"]]
+    assert names == [name for name in comparing.CANDIDATES if name != "convnet"]
+    assert all(0 <= row["test_accuracy"] <= 1 for row in report["models"])
+    if features == "pca":  # classes differ in brightness, which neither edges nor hues see
+        assert max(row["test_accuracy"] for row in report["models"]) > 0.8
+
+
+@pytest.mark.filterwarnings("default::UserWarning")
+def test_a_ledger_counts_the_openings_of_earlier_runs(
+    capsys: Captured, shapes: Path, tmp_path: Path
+) -> None:
+    ledger = tmp_path / "openings.jsonl"
+    base = ("compare", "--data", shapes, "--models", "nearest", "--ledger", ledger)
+    _, out, _ = run(capsys, *base)
+    assert "The test part was opened once, at" in out
+    _, out, err = run(capsys, *base)
+    assert "xpcls: note: the test set was first opened" in err and ".py" not in err
+    assert "The test part was opened 2 times, first at" in out
+    _, out, _ = run(capsys, *base, "--seed", 5)  # another seed, another test part
+    assert "The test part was opened once, at" in out
 
 
 @pytest.mark.parametrize("model", ["softmax", "hinge", "knn", "nearest", "mlp", "convnet"])
@@ -185,6 +222,10 @@ WRONG: list[tuple[str, str]] = [
     ("compare --data /no/such/place", "/no/such/place does not exist"),
     ("compare --models knn,svn", "--models names 'svn', expected some of: nearest, knn"),
     ("compare --models ,", "--models is empty"),
+    ("compare --features hogs", "--features is 'hogs', expected one of: raw, hog, hue, hog+hue"),
+    ("compare --features hue", "features is 'hue', but the images have 1 channel(s)"),
+    ("compare --features pca --models convnet", "--models names 'convnet', expected some of:"),
+    ("compare --ledger /no/such/place/file", "there is no folder /no/such/place"),
     ("compare --device gpu", "'gpu' is not one of 'auto', 'cpu', 'cuda'"),
     ("compare --seed -1", "--seed"),
     ("compare --seed one", "--seed"),

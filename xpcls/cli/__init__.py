@@ -9,6 +9,8 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+import warnings
+from typing import Any
 
 import typer
 
@@ -54,7 +56,9 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run the command line with these arguments; its exit code."""
     try:
-        code = app(arguments, standalone_mode=False, prog_name="xpcls")
+        with warnings.catch_warnings():
+            warnings.showwarning = _remark  # type: ignore[assignment]
+            code = app(arguments, standalone_mode=False, prog_name="xpcls")
     except KeyboardInterrupt:
         return _complain("interrupted", EXIT_INTERRUPTED)
     except typer.Abort:
@@ -70,6 +74,11 @@ def run(arguments: list[str]) -> int:
         return _complain(str(error) or type(error).__name__, EXIT_WRONG_INPUT)
     # typer itself may have caught the Ctrl-C, and then gives its exit code.
     return _complain("interrupted", code) if code == EXIT_INTERRUPTED else int(code or 0)
+
+
+def _remark(message: Warning | str, *where: Any) -> None:
+    """A warning as a line for a person, who has no use for the line of source it came from."""
+    print("xpcls: note:", " ".join(str(message).split()), file=sys.stderr)
 
 
 def _complain(sentence: str, code: int) -> int:

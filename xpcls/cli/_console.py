@@ -16,6 +16,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from xpcls.compare import Row
     from xpcls.data import Dataset, Split
+    from xpcls.model_selection import SealedTestSet
 
 WIDE = 120  # columns, where the output is a file or a pipe and has no width of its own
 
@@ -53,15 +54,35 @@ def comparison_table(rows: Sequence[Row]) -> Table:
             row.model,
             ", ".join(f"{name}={value}" for name, value in row.setting.items()),
             f"{row.validation_accuracy:.4f}",
-            f"{row.test_accuracy:.4f}",
+            _known(row.test_accuracy, ".4f"),
             f"{row.fit_seconds:.2f}",
-            f"{row.predict_seconds:.4f}",
-            f"{row.images_per_second:,.0f}",
+            _known(row.predict_seconds, ".4f"),
+            _known(row.images_per_second, ",.0f"),
             row.device,
         )
         for row in rows
     ]
     return table_of(headings, cells, set(headings[2:7]))
+
+
+def _known(value: float | None, form: str) -> str:
+    """A number, or a dash where the test part was not opened."""
+    return "-" if value is None else format(value, form)
+
+
+def test_part(test: SealedTestSet) -> str:
+    """A sentence on how often the test part was opened."""
+    openings = test.openings
+    if not openings:
+        return "The test part was not opened."
+    if len(openings) == 1:
+        models = len(openings[0].models)
+        final = "the model was" if models == 1 else f"all {models} models were"
+        return f"The test part was opened once, at {openings[0].time}, when {final} final."
+    return (
+        f"The test part was opened {len(openings)} times, first at {openings[0].time}: what is "
+        "chosen by a later score looks better than it is."
+    )
 
 
 def described(name: str, data: Dataset, parts: Split, seed: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,40 +37,83 @@ def compare(
             metavar="NAME,...",
         ),
     ] = None,
+    features: Annotated[
+        str,
+        typer.Option(
+            help="What the models are given: raw pixels; hog, how edges run in each part; hue, how "
+            "colours are distributed; both; or pca, principal components. The ConvNet takes "
+            "images, so it is left out but for raw.",
+            metavar="raw|hog|hue|hog+hue|pca",
+        ),
+    ] = "raw",
     seed: Seed = 0,
+    ledger: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file that remembers when the test part was opened, so that openings in "
+            "earlier runs are counted too.",
+            metavar="FILE",
+        ),
+    ] = None,
     json: Annotated[
         Path | None, typer.Option(help="Also write the results to this file.", metavar="FILE")
     ] = None,
 ) -> None:
     """Train and test every classifier on a data set, and print one table.
 
-    Hyper-parameters are chosen on the validation part. The test part is looked at once, by the
-    model that is fitted again, with the best of them, on the training and the validation part.
+    Hyper-parameters are chosen on the validation part, and each model is fitted again, with the
+    best of them, on the training and the validation part. When all are final, the test part is
+    opened, once, for all of them. Ctrl-C prints what is done, and leaves the test part closed.
     """
     from xpcls import compare as comparison
     from xpcls import data as readers
     from xpcls.progress import show_progress
 
-    from ._console import comparison_table, described, note, show, write_comparison
+    from ._console import (
+        comparison_table,
+        described,
+        note,
+        say,
+        show,
+        test_part,
+        write_comparison,
+    )
 
-    names = chosen(models, comparison.CANDIDATES)
-    if json is not None:
-        folder_of(json, "--json")
+    if features not in comparison.FEATURES:
+        raise ValueError(
+            f"--features is {features!r}, expected one of: {', '.join(comparison.FEATURES)}"
+        )
+    names = chosen(models, comparison.candidates(features))
+    for path, option in ((json, "--json"), (ledger, "--ledger")):
+        if path is not None:
+            folder_of(path, option)
     backend = backend_of(device)
     with show_progress():
         loaded = readers.load(data)
+    comparison.check_features(features, loaded)
     parts = readers.split(loaded, random_state=seed)
     note(described(data, loaded, parts, seed))
-    rows = []
+    rows: dict[str, comparison.Row] = {}
     try:
+        test = comparison.seal(loaded, parts, backend, ledger)
         with show_progress():
-            for row in comparison.compare(loaded, parts, backend, names, seed):
-                rows.append(row)
+            prepared = comparison.prepare(loaded, parts, backend, features)
+            if features != "raw":
+                note(
+                    f"{features}: {prepared.both[0].shape[1]} numbers an image, made of "
+                    f"{prepared.both[0].shape[0]} images in {prepared.seconds:.2f} s, which are "
+                    "in no time below"
+                )
+            for row in comparison.compare(prepared, test, names, seed):
+                rows[row.model] = row
     finally:  # also where Ctrl-C or an error ends it: what is done is not lost
         if rows:
-            show(comparison_table(rows))
+            show(comparison_table(list(rows.values())))
+            say(test_part(test))
             if json is not None:
-                write_comparison(json, loaded, parts, seed, rows)
+                openings = [asdict(opening) for opening in test.openings]
+                facts = {"features": features, "test_openings": openings}
+                write_comparison(json, loaded, parts, seed, list(rows.values()), **facts)
                 note(f"wrote {json}")
 
 
