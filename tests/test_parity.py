@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from xpcls import parity as module
-from xpcls.data import load_mnist5k, split
+from xpcls.data import load_mnist5k, make_shapes, split
 from xpcls.parity import FEW, parity
 from xpcls_backends import Backend, get_backend
 
@@ -23,8 +23,15 @@ def _fewer_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_fake_device_differs_from_numpy_in_nothing_that_counts() -> None:
     found = list(parity(DATA, PARTS, [NUMPY, FAKE], seed=0))
     assert {d.what for d in found} >= {"neighbours, l1", "neighbours, l2", "softmax: weights"}
-    assert len(found) == 2 + 7 * 3
+    assert len(found) == 2 + 2 + 7 * 3
     assert all(d.passed and d.backend == "strict" for d in found), found
+
+
+def test_hues_are_compared_where_there_are_any() -> None:
+    shapes = make_shapes(300)
+    found = list(parity(shapes, split(shapes, random_state=0), [NUMPY, FAKE], seed=0))
+    assert {"hog: features", "pca: features", "hue: features"} <= {d.what for d in found}
+    assert all(d.passed for d in found if d.what.endswith("features")), found
 
 
 def test_a_backend_that_computes_something_else_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:

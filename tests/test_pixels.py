@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xpcls import KNeighborsClassifier, LinearClassifier
-from xpcls.pixels import centered, fit_images, mean_image
+from xpcls.pixels import centered, fit_images, hog_for, mean_image
 from xpcls_backends import Backend, to_host
 from xpcls_backends.testing import forbid_host_reads
 
@@ -62,3 +62,16 @@ def test_an_interrupted_training_leaves_a_model_of_raw_images() -> None:
     np.testing.assert_allclose(
         model.decision_function(IMAGES), whole.decision_function(IMAGES), atol=1e-6
     )
+
+
+@pytest.mark.parametrize(
+    "shape", [(32, 32, 3), (28, 28, 1), (8, 8, 3), (1, 1, 1), (1, 9, 3), (100, 37, 1)]
+)
+def test_there_is_a_hog_for_every_size(shape: tuple[int, int, int]) -> None:
+    hog = hog_for(shape)
+    found = hog.fit_transform(np.zeros((2, *shape), dtype=np.uint8))
+    assert found.shape[0] == 2 and found.shape[1] % 9 == 0
+    cell, least = hog.pixels_per_cell[0], min(shape[:2])
+    assert least % cell < max(1, least / 4)
+    if shape[0] == 32:
+        assert hog.pixels_per_cell == (8, 8)

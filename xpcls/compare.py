@@ -16,20 +16,19 @@ from xpcls_backends import Array, Backend, device_name, to_host
 
 from .base import Classifier
 from .data import Dataset, Split
-from .features import HOG, PCA, ColorHistogram, StandardScaler, make_pipeline, make_union
+from .features import PCA, ColorHistogram, StandardScaler, make_pipeline, make_union
 from .linear import LinearClassifier
 from .model_selection import SealedTestSet
 from .neighbors import KNeighborsClassifier
 from .networks import ConvNetClassifier, MLPClassifier
 from .options import check_choice
-from .pixels import fit_images
+from .pixels import fit_images, hog_for
 from .progress import advance
 
 Setting = Mapping[str, Any]
 Part = tuple[Array, Array]  # uint8 images (n, H, W, C) or features (n, D), and classes (n,)
 
 PCA_SHARE = 0.95  # of the variance
-CELLS = 4  # of HOG along the shorter side of an image: of 32 pixels, cells of 8
 
 
 @dataclass(frozen=True)
@@ -124,18 +123,13 @@ CANDIDATES: dict[str, Candidate] = {
 NEED_IMAGES = {"convnet"}  # and cannot be given features
 
 
-def _hog(shape: tuple[int, ...]) -> HOG:
-    cell = max(1, min(shape[:2]) // CELLS)
-    return HOG(9, (cell, cell), (2, 2))
-
-
 # What is made of the images: of their shape (H, W, C), a transformer, or None for the pixels.
 FEATURES: dict[str, Callable[[tuple[int, ...]], Any]] = {
     "raw": lambda shape: None,
-    "hog": lambda shape: make_pipeline(_hog(shape), StandardScaler()),
+    "hog": lambda shape: make_pipeline(hog_for(shape), StandardScaler()),
     "hue": lambda shape: make_pipeline(ColorHistogram(10, weighted=True), StandardScaler()),
     "hog+hue": lambda shape: make_pipeline(
-        make_union(_hog(shape), ColorHistogram(10, weighted=True)), StandardScaler()
+        make_union(hog_for(shape), ColorHistogram(10, weighted=True)), StandardScaler()
     ),
     "pca": lambda shape: PCA(PCA_SHARE),
 }

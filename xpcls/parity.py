@@ -1,4 +1,4 @@
-"""The same seeds on every backend: how far neighbours, losses, weights and predictions differ.
+"""The same seeds on every backend: how far features, neighbours, losses and weights differ.
 
 The first backend, NumPy, is the reference. Neighbours of uint8 images are found in exact
 arithmetic and must be the same; sums in floating point are taken in another order on another
@@ -16,13 +16,16 @@ from xpcls_backends import Backend, namespace_of, to_host
 
 from .data import Dataset, Split
 from .distances import nearest
+from .features import PCA, ColorHistogram
 from .linear import LinearClassifier
 from .linear_model import LINEAR_LOSSES
 from .networks import ConvNetClassifier, MLPClassifier
+from .pixels import hog_for
 from .progress import advance
 
 TRAIN_ROWS, QUERY_ROWS = 1000, 200  # enough to differ, few enough to wait for
 N_NEIGHBORS = 10
+N_COMPONENTS = 5  # whose variances are far apart
 EPOCHS = 50  # of 4 steps
 NETWORK_EPOCHS = 2
 SAME = 0.0
@@ -68,6 +71,13 @@ def _results(data: Dataset, parts: Split, backend: Backend, seed: int) -> Iterat
     for metric in ("l1", "l2"):
         _, indices = nearest(Q, X, min(N_NEIGHBORS, len(train)), metric)
         yield f"neighbours, {metric}", to_host(indices)
+    shape = data.images.shape[1:]
+    images = xp.reshape(X, (X.shape[0], *shape))
+    extractors: dict[str, Any] = {"hog": hog_for(shape), "pca": PCA(N_COMPONENTS)}
+    if shape[2] == 3:
+        extractors["hue"] = ColorHistogram()
+    for name, extractor in extractors.items():
+        yield f"{name}: features", to_host(extractor.fit_transform(images))
     floats = xp.astype(X, xp.float32) / 255.0
     queried = xp.astype(Q, xp.float32) / 255.0
     for loss in LINEAR_LOSSES:
@@ -75,7 +85,6 @@ def _results(data: Dataset, parts: Split, backend: Backend, seed: int) -> Iterat
         yield f"{loss}: losses", to_host(xp.asarray(model.history_["loss"], device=backend.device))
         yield f"{loss}: weights", to_host(model.coef_)
         yield f"{loss}: predictions", to_host(model.predict(queried))
-    shape = data.images.shape[1:]
     # By plain steps: Adam divides by the size of a gradient, and so by rounding where it is tiny.
     options: dict[str, Any] = {"optimizer": "sgd", "epochs": NETWORK_EPOCHS, "random_state": seed}
     networks = {

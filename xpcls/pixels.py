@@ -1,4 +1,7 @@
-"""Classifiers on images: linear models get pixels between 0 and 1, less the mean image."""
+"""Classifiers on images of any size: centred pixels for linear models, and a HOG that fits.
+
+Linear models get pixels between 0 and 1, less the mean image.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,10 @@ from typing import Any
 from xpcls_backends import Array, namespace_of, row_blocks
 
 from .base import Classifier
+from .features import HOG
 from .linear import LinearClassifier
+
+CELLS = 4  # of HOG along the shorter side of an image: of 32 pixels, cells of 8
 
 
 def fit_images(model: Classifier, images: Array, labels: Any) -> Classifier:
@@ -44,3 +50,9 @@ def centered(images: Array, mean: Array) -> Array:
     """images / 255 - mean: float32 (N, H, W, C), from uint8."""
     xp = namespace_of(images, mean)
     return xp.astype(images, xp.float32) / 255.0 - mean
+
+
+def hog_for(image_shape: tuple[int, ...]) -> HOG:
+    """HOG for images (H, W, C), with cells that leave next to none of their pixels out."""
+    cell = max(1, min(image_shape[:2]) // CELLS)
+    return HOG(9, (cell, cell), (min(2, image_shape[0] // cell), min(2, image_shape[1] // cell)))
