@@ -5,6 +5,10 @@ timing.py      interleaved rounds, best and median; each contestant in a process
 worker.py      that process
 neighbors.py   nearest rows, against scikit-learn and torch
 sgd.py         an epoch of a linear classifier, against torch and scikit-learn
+graph.py       the graph engine, against torch and autograd
+networks.py    networks and convolution, against torch and scikit-learn
+features.py    HOG and hue histograms, against OpenCV and scikit-image
+selection.py   cross-validated neighbours, against scikit-learn's grid search
 data.py        the rows that are searched and learnt from
 exact.py       neighbours in float64, against which answers are checked
 machine.py     where and with what versions it was measured

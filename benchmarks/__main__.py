@@ -12,7 +12,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from . import features, graph, machine, neighbors, networks, sgd
+from . import features, graph, machine, neighbors, networks, selection, sgd
 from .cases import Case
 from .report import HEADING, Measured, summary, write_json
 from .timing import ROOT, ContestantError, Worker, interleave
@@ -23,6 +23,7 @@ SUITES = {
     "graph": graph.cases,
     "networks": networks.cases,
     "features": features.cases,
+    "selection": selection.cases,
 }
 RESULTS = Path(__file__).with_name("results")
 

@@ -19,6 +19,9 @@ _HOMES = {
     "LinearClassifier": ("xpcls.linear", "LinearClassifier"),
     "MLPClassifier": ("xpcls.networks", "MLPClassifier"),
     "ConvNetClassifier": ("xpcls.networks", "ConvNetClassifier"),
+    "KNeighborsClassifierCV": ("xpcls.model_selection", "KNeighborsClassifierCV"),
+    "SealedTestSet": ("xpcls.model_selection", "SealedTestSet"),
+    "tune": ("xpcls.model_selection", "tune"),
     "DivergenceError": ("xpcls.training", "DivergenceError"),
     "Backend": ("xpcls_backends", "Backend"),
     "BackendUnavailable": ("xpcls_backends", "BackendUnavailable"),
@@ -39,7 +42,9 @@ _MODULES = (
     "graph",
     "lecture",
     "losses",
+    "model_selection",
     "optimizers",
+    "perturbations",
     "plots",
     "regularizers",
     "training",
@@ -56,6 +61,9 @@ if TYPE_CHECKING:
     from xpcls_backends import usable as usable_backends  # noqa: F401
 
     from .linear import LinearClassifier as LinearClassifier
+    from .model_selection import KNeighborsClassifierCV as KNeighborsClassifierCV
+    from .model_selection import SealedTestSet as SealedTestSet
+    from .model_selection import tune as tune
     from .neighbors import KNeighborsClassifier as KNeighborsClassifier
     from .networks import ConvNetClassifier as ConvNetClassifier
     from .networks import MLPClassifier as MLPClassifier

@@ -40,9 +40,11 @@ from ._place import (
 )
 from ._random import HostGenerator, Seed, choice, counter_bits, host_generator
 from ._select import Backend, BackendUnavailable, get_backend, usable, why_not
+from ._tables import MISSING, masked_column
 from ._threads import in_threads, one_thread_products, thread_count
 
 __all__ = [
+    "MISSING",
     "Array",
     "Backend",
     "BackendUnavailable",
@@ -70,6 +72,7 @@ __all__ = [
     "is_array",
     "label_codes",
     "like",
+    "masked_column",
     "namespace_of",
     "object_array",
     "one_hot",
