@@ -17,7 +17,7 @@ from xpcls import KNeighborsClassifier, LinearClassifier, cli, pixels, progress
 from xpcls import robustness as module
 from xpcls.data import make_shapes
 from xpcls.perturbations import PERTURBATIONS, brightness, flip, mask_patch
-from xpcls.robustness import robustness, robustness_rows
+from xpcls.robustness import Robustness, Row, robustness, robustness_rows
 from xpcls_backends import Backend, host_generator, to_host
 
 DATA = make_shapes(150, size=12, occlusion=0.0, clutter=0.0, pose=0.2)
@@ -119,9 +119,26 @@ def test_rows_come_as_they_are_found_and_models_when_they_are_asked_for() -> Non
 
     found = robustness_rows(models(), IMAGES, LABELS, ["flip"])
     assert asked == []
-    assert next(found).model == "nearest" and asked == ["nearest"]
-    assert next(found).model == "softmax"
-    assert next(found, None) is None
+    rows = [next(found), next(found)]
+    assert [(row.model, list(row.perturbed)) for row in rows] == [
+        ("nearest", []),
+        ("nearest", ["flip"]),
+    ]
+    assert asked == ["nearest"]
+    assert [(row.model, list(row.perturbed)) for row in found] == [
+        ("softmax", []),
+        ("softmax", ["flip"]),
+    ]
+
+
+def test_what_was_not_measured_is_a_dash() -> None:
+    whole, part = Row("a", 0.5, {"flip": 0.25, "dark": 0.125}), Row("b", 1.0, {"flip": 0.75})
+    assert Robustness((part, whole)).table.splitlines() == [
+        "perturbation       b       a",
+        "none          1.0000  0.5000",
+        "flip          0.7500  0.2500",
+        "dark               -  0.1250",
+    ]
 
 
 def test_progress_is_told_to_the_end() -> None:
@@ -139,7 +156,7 @@ def no_images(images: Any, seed: Any) -> Any:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (({}, IMAGES, LABELS), r"^models is \[\], expected a fitted classifier or a mapping"),
+        (({}, IMAGES, LABELS), r"^models is \{\}, expected a fitted classifier or a mapping"),
         ((None, IMAGES, LABELS), "^models is None, expected"),
         (("softmax", IMAGES, LABELS), "^models is 'softmax', expected"),
         (({"a": 3}, IMAGES, LABELS), r"^models\['a'\] is 3, expected a classifier"),
@@ -158,8 +175,21 @@ def no_images(images: Any, seed: Any) -> Any:
             r"expected those of images, \(50, 12, 12, 3\) and uint8",
         ),
         (
+            (NEAREST, IMAGES, LABELS, {"gone": no_images}),
+            r"^the result of perturbations\['gone'\] is None, expected images",
+        ),
+        (
             (NEAREST, IMAGES, LABELS, {"none": no_images}),
-            r"^the result of perturbations\['none'\] is None, expected images",
+            r"^perturbations has 'none': .* expected names, other than 'none', of functions",
+        ),
+        ((NEAREST, IMAGES, LABELS, {"a": 3}), r"^perturbations has 'a': 3, expected names"),
+        (
+            ([NEAREST], IMAGES, LABELS),
+            r"^models holds KNeighborsClassifier\(.*\), expected pairs of a name and a classifier",
+        ),
+        (
+            (iter(()), IMAGES, LABELS),
+            "^models is <tuple_iterator .*, expected a fitted classifier or a mapping",
         ),
     ],
 )
@@ -262,6 +292,7 @@ def test_what_is_found_is_shown_when_it_is_interrupted(
         ("--picture picture.jpg", "--picture is picture.jpg, expected a name that ends in .png"),
         ("--picture /no/such/place/a.png", "there is no folder /no/such/place"),
         ("--json /no/such/place/a.json", "there is no folder /no/such/place"),
+        ("--json .", "--json is ., which is a folder; give the name of a file"),
         ("--data /no/such/place", "/no/such/place does not exist"),
     ],
 )

@@ -38,6 +38,9 @@ from .progress import advance
 
 Perturbation = Callable[[Array, Seed], Array]  # of images and a seed
 
+FARTHEST = 2**20  # pixels: larger than any image
+LOUDEST = 1000  # times the full scale: by then every pixel is black or white
+
 
 def mask_patch(images: Array, share: float, *, random_state: Seed = 0) -> Array:
     """Black out a patch of each image at a random place.
@@ -86,7 +89,7 @@ def shift(images: Array, pixels: int, *, random_state: Seed = 0) -> Array:
 
     pixels : the most, each way; all whole numbers up to it are equally likely.
     """
-    pixels = check_integer("pixels", pixels, at_least=0)
+    pixels = check_integer("pixels", pixels, at_least=0, at_most=FARTHEST)
     images = _checked(images)
     n, *shape = images.shape
     moved = host_generator(random_state).integers(-pixels, pixels + 1, (n, 2)).astype("float64")
@@ -151,9 +154,9 @@ def flip(images: Array) -> Array:
 def noise(images: Array, deviation: float, *, random_state: Seed = 0) -> Array:
     """Add normal noise to every pixel.
 
-    deviation : the standard deviation, as a part of the full scale; 0 or more.
+    deviation : the standard deviation, as a part of the full scale; 0 to 1,000.
     """
-    deviation = check_number("deviation", deviation, at_least=0)
+    deviation = check_number("deviation", deviation, at_least=0, at_most=LOUDEST)
     images = _checked(images)
     xp, kind = namespace_of(images), _working_dtype(images)
     generator = host_generator(random_state)

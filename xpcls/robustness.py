@@ -28,7 +28,7 @@ class Row:
 
     model: str
     accuracy: float
-    perturbed: Mapping[str, float]
+    perturbed: Mapping[str, float]  # so far
 
 
 @dataclass(frozen=True)
@@ -41,21 +41,26 @@ class Robustness:
     def table(self) -> str:
         """A line for each perturbation, a column for each model."""
         lines = [("perturbation", *(row.model for row in self.rows))]
-        lines += [(name, *(f"{a:.4f}" for a in accuracies)) for name, accuracies in self.lines()]
+        lines += [(name, *map(written, accuracies)) for name, accuracies in self.lines()]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         return "\n".join(
             "  ".join((line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])))
             for line in lines
         )
 
-    def lines(self) -> Iterator[tuple[str, tuple[float, ...]]]:
-        """Each perturbation, "none" first, with the accuracy of each model."""
+    def lines(self) -> Iterator[tuple[str, tuple[float | None, ...]]]:
+        """Each perturbation, "none" first, with the accuracy of each model; None: not measured."""
         yield UNPERTURBED, tuple(row.accuracy for row in self.rows)
-        for name in self.rows[0].perturbed:
-            yield name, tuple(row.perturbed[name] for row in self.rows)
+        for name in max((row.perturbed for row in self.rows), key=len):
+            yield name, tuple(row.perturbed.get(name) for row in self.rows)
 
     def __str__(self) -> str:
         return self.table
+
+
+def written(accuracy: float | None) -> str:
+    """An accuracy as the tables have it; a dash where it was not measured."""
+    return "-" if accuracy is None else f"{accuracy:.4f}"
 
 
 def robustness(
@@ -81,7 +86,13 @@ def robustness(
     Raises TypeError or ValueError for a name that is not known, for no model, and where a
     perturbation gives something else than such images.
     """
-    return Robustness(tuple(robustness_rows(models, images, labels, perturbations, random_state)))
+    rows = {
+        row.model: row
+        for row in robustness_rows(models, images, labels, perturbations, random_state)
+    }
+    if not rows:
+        raise _no_models(models)
+    return Robustness(tuple(rows.values()))
 
 
 def robustness_rows(
@@ -91,7 +102,9 @@ def robustness_rows(
     perturbations: Mapping[str, Perturbation] | Sequence[str] = PERTURBATIONS,
     random_state: Seed = 0,
 ) -> Iterator[Row]:
-    """The rows of `robustness` as they are found, so that none is lost where one breaks off.
+    """The rows of `robustness` as they are found, so that nothing is lost where one breaks off.
+
+    A row of a model comes after each perturbation, and has all that were measured so far.
 
     models : also pairs of name and fitted classifier, which may be trained as they are asked for.
     """
@@ -112,20 +125,26 @@ def _rows(
     seed: Seed,
 ) -> Iterator[Row]:
     total = 1 + len(perturbations)
-    for model_name, model in models:
+    for pair in models:
+        if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[0], str):
+            raise TypeError(
+                f"models holds {shown(pair)}, expected pairs of a name and a classifier"
+            )
+        model_name, model = pair
         if not hasattr(model, "score"):
             raise TypeError(f"models[{model_name!r}] is {shown(model)}, expected a classifier")
         task = f"{model_name} under perturbations"
         advance(task, 0, total)
         accuracy = float(model.score(images, labels))
-        perturbed = {}
+        perturbed: dict[str, float] = {}
+        yield Row(model_name, accuracy, {})
         for done, (name, perturb) in enumerate(perturbations.items(), start=1):
             advance(task, done, total, now=name)
             harder = perturb(images, seed)
             _check_perturbed(name, harder, images)
             perturbed[name] = float(model.score(harder, labels))
+            yield Row(model_name, accuracy, dict(perturbed))
         advance(task, total, total)
-        yield Row(model_name, accuracy, perturbed)
 
 
 def _pairs(models: Any) -> Iterable[tuple[str, Any]]:
@@ -133,15 +152,25 @@ def _pairs(models: Any) -> Iterable[tuple[str, Any]]:
         return [(type(models).__name__, models)]
     if isinstance(models, Mapping):
         models = list(models.items())
-    if not isinstance(models, Iterable) or isinstance(models, str) or models == []:
-        raise TypeError(
-            f"models is {shown(models)}, expected a fitted classifier or a mapping of names to some"
-        )
+    if not isinstance(models, Iterable) or isinstance(models, str):
+        raise _no_models(models)
     return models
+
+
+def _no_models(models: Any) -> TypeError:
+    return TypeError(
+        f"models is {shown(models)}, expected a fitted classifier or a mapping of names to some"
+    )
 
 
 def _chosen(perturbations: Any) -> Mapping[str, Perturbation]:
     if isinstance(perturbations, Mapping):
+        for name, perturb in perturbations.items():
+            if not isinstance(name, str) or name == UNPERTURBED or not callable(perturb):
+                raise TypeError(
+                    f"perturbations has {shown(name)}: {shown(perturb)}, expected names, other "
+                    f"than {UNPERTURBED!r}, of functions of images and a seed"
+                )
         return perturbations
     if not isinstance(perturbations, Sequence) or isinstance(perturbations, str):
         raise TypeError(

@@ -17,8 +17,8 @@ from ._options import (
     Seed,
     Settings,
     backend_of,
+    check_file,
     chosen,
-    folder_of,
     new_model,
 )
 
@@ -86,7 +86,7 @@ def compare(
     names = chosen(models, comparison.candidates(features))
     for path, option in ((json, "--json"), (ledger, "--ledger")):
         if path is not None:
-            folder_of(path, option)
+            check_file(path, option)
     backend = backend_of(device)
     with show_progress():
         loaded = readers.load(data)
@@ -138,7 +138,7 @@ def train(
     from ._console import note, say
 
     classifier = new_model(model, settings or [], seed)
-    folder_of(out, "--out")
+    check_file(out, "--out")
     backend = backend_of(device)
     with show_progress():
         loaded = readers.load(data)

@@ -123,6 +123,13 @@ def _value(text: str) -> Any:
         return text
 
 
+def check_file(path: Path, option: str) -> None:
+    """Raise where no file of that name can be written, before anything is done for it."""
+    if path.is_dir():
+        raise ValueError(f"{option} is {path}, which is a folder; give the name of a file")
+    folder_of(path, option)
+
+
 def folder_of(path: Path, option: str) -> Path:
     """The folder that `path` is to be written into; raises where it is not there."""
     folder = path.absolute().parent

@@ -197,7 +197,8 @@ def _lightness(colours: Floats) -> Floats:
 def _clutter(canvas: Canvas, figure_colours: Floats, numbers: Numbers, clutter: float) -> None:
     """A background of another colour, waves in it, and things that are not the figure."""
     draw = numbers.between
-    # At least 0.35 darker or brighter than the figure, which would be lost in it otherwise.
+    # Darker or brighter than the figure, the more so the more of it there is: a figure of the
+    # same brightness would be lost.
     light = np.mod(_lightness(figure_colours) + draw(0.35, 0.65, "back light"), 1)
     tint = rgb(draw(0, 1, "back hue"), draw(0, 0.5, "back saturation"), np.ones_like(light))
     turn = draw(0, 2 * math.pi, "wave turn")
