@@ -56,26 +56,27 @@ def hog(
 def color_histogram(
     image: np.ndarray, bins: int | tuple[int, int, int], weighted: bool
 ) -> np.ndarray:
-    """Of one uint8 image (H, W, 3), in exact fractions."""
+    """Of one image (H, W, 3), uint8 or floating, in exact fractions."""
     shape = (bins, 1, 1) if isinstance(bins, int) else bins
+    white = Fraction(255 if image.dtype == np.uint8 else 1)
     counts: dict[tuple[int, ...], Fraction] = {}
     total = Fraction(0)
     for row in image.tolist():
-        for r, g, b in row:
+        for r, g, b in ([Fraction(value) for value in pixel] for pixel in row):
             most, least = max(r, g, b), min(r, g, b)
             d = most - least
             if d == 0:
                 hue = Fraction(0)
             elif r == most:
-                hue = Fraction(g - b, d) % 6
+                hue = (g - b) / d % 6
             elif g == most:
-                hue = Fraction(b - r, d) + 2
+                hue = (b - r) / d + 2
             else:
-                hue = Fraction(r - g, d) + 4
-            saturation = Fraction(d, most) if most else Fraction(0)
-            parts = (hue / 6, saturation, Fraction(most, 255))
+                hue = (r - g) / d + 4
+            saturation = d / most if most else Fraction(0)
+            parts = (hue / 6, saturation, most / white)
             place = tuple(min(int(p * n), n - 1) for p, n in zip(parts, shape, strict=True))
-            weight = Fraction(d) if weighted else Fraction(1)
+            weight = d if weighted else Fraction(1)
             counts[place] = counts.get(place, Fraction(0)) + weight
             total += weight
     out = np.full(shape, 0.0 if total else 1.0 / math.prod(shape))

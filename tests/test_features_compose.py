@@ -86,7 +86,7 @@ def test_it_is_the_steps_by_hand() -> None:
     union, scaler, last = features(), StandardScaler(), LinearClassifier(random_state=0)
     pipeline = Pipeline([("features", union), ("scale", scaler), ("linear", last)])
     pipeline.fit(IMAGES, LABELS)
-    rows = StandardScaler().fit_transform(features().transform(IMAGES))
+    rows = StandardScaler().fit_transform(features().fit_transform(IMAGES))
     by_hand = LinearClassifier(random_state=0).fit(rows, LABELS)
     np.testing.assert_array_equal(
         pipeline.decision_function(IMAGES), by_hand.decision_function(rows)
@@ -104,6 +104,9 @@ def test_it_has_what_its_last_step_has_and_nothing_else() -> None:
     half = make_pipeline(features(), PCA(3)).fit(IMAGES)
     assert half.transform(IMAGES).shape == (60, 3)
     assert not hasattr(half, "decision_function") and not hasattr(half, "classes_")
+    assert not hasattr(half, "predict") and not hasattr(half, "score")
+    np.testing.assert_array_equal(half.fit_transform(IMAGES), half.transform(IMAGES))
+    assert not hasattr(model(), "fit_transform") and not hasattr(Pipeline([]), "predict")
 
 
 def test_what_is_learnt_comes_from_the_rows_of_fit_alone() -> None:
@@ -140,6 +143,29 @@ def test_a_copy_shares_nothing_that_is_learnt() -> None:
     check_is_fitted(fitted)
     with pytest.raises(ValueError, match="Pipeline instance is not fitted yet"):
         copy.predict(IMAGES)
+
+
+def test_a_failed_fit_leaves_nothing_that_seems_fitted() -> None:
+    pipeline = make_pipeline(StandardScaler(), LinearClassifier(epochs=2)).fit(IMAGES, LABELS)
+    with pytest.raises(ValueError, match="only one class"):
+        pipeline.fit(IMAGES[:, :4], LABELS * 0)
+    with pytest.raises(ValueError, match="Pipeline instance is not fitted yet"):
+        pipeline.predict(IMAGES)
+    union = make_union(HOG(9, (4, 4), (1, 1)), PCA(2)).fit(IMAGES)
+    with pytest.raises(ValueError, match="PCA needs at least 2"):
+        union.fit(IMAGES[:1, :4])
+    with pytest.raises(ValueError, match="FeatureUnion instance is not fitted yet"):
+        union.transform(IMAGES)
+
+
+def test_columns_of_a_data_frame_keep_their_order() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(DIGITS[:, :5], columns=list("abcde"))
+    # The first step makes an array, so only the pipeline itself knows the names.
+    pipeline = make_pipeline(FunctionTransformer(lambda X: np.asarray(X)), KNeighborsClassifier(1))
+    pipeline.fit(frame, DIGIT_LABELS)
+    with pytest.raises(ValueError, match="must be in the same order"):
+        pipeline.predict(frame[list("edcba")])
 
 
 def test_two_of_one_class_get_numbers() -> None:
@@ -234,6 +260,7 @@ WRONG: list[tuple[Any, str]] = [
     ),
     (Pipeline([("a", PCA()), ("b", "passthrough")]), r"steps\[1\] is 'passthrough', .* no fit\(\)"),
     (FeatureUnion([("a", LinearClassifier())]), "which has no transform"),
+    (make_pipeline(PCA, LinearClassifier()), r"steps\[0\] is the class PCA, expected .*: PCA\(\)"),
 ]
 
 
@@ -242,6 +269,27 @@ def test_what_is_wrong_is_said_in_one_line(composed: Any, sentence: str) -> None
     with pytest.raises((TypeError, ValueError), match=sentence) as raised:
         composed.fit(DIGITS, DIGIT_LABELS)
     assert "\n" not in str(raised.value)
+
+
+def test_a_part_that_makes_no_array_is_named() -> None:
+    union = make_union(SparseEncoder(), FunctionTransformer()).fit(DIGITS)
+    with pytest.raises(TypeError, match="sparseencoder made a csr_array, expected a dense array"):
+        union.transform(DIGITS)
+    with pytest.raises(ValueError, match="a__n cannot be set: a is 'passthrough', which has no"):
+        Pipeline([("a", "passthrough")]).set_params(a__n=1)
+
+
+class SparseEncoder:
+    """As one of scikit-learn's that gives sparse matrices."""
+
+    def fit(self, X: Any, y: Any = None) -> SparseEncoder:
+        self.fitted_ = True
+        return self
+
+    def transform(self, X: Any) -> Any:
+        import scipy.sparse
+
+        return scipy.sparse.csr_array(X)
 
 
 def test_what_was_learnt_is_kept_when_the_last_step_is_interrupted(

@@ -217,6 +217,7 @@ WRONG: list[tuple[dict[str, Any], Any, str]] = [
     ({"transform_sqrt": 1}, COLOUR, "transform_sqrt is 1, expected True or False"),
     ({"transform_sqrt": True}, -COLOUR.astype(float), "X holds -255, and transform_sqrt=True"),
     ({}, COLOUR[:, :20], "X has images of 20 x 29 pixels, but cells of 8 x 8 in blocks of 3 x 3"),
+    ({}, COLOUR * 1e150, "X holds 2.55e.152, whose square overflows float64; scale the images"),
     ({}, COLOUR[..., 0], "Found array with dim 3"),
     ({}, COLOUR.reshape(3, -1), r"X has rows of 2958 features, and HOG needs images"),
     ({"image_shape": (3, 3, 3)}, COLOUR.reshape(3, -1), "image_shape is .* holds 27 values"),
@@ -235,6 +236,39 @@ def test_what_is_wrong_is_said_in_one_line(
     with pytest.raises((TypeError, ValueError), match=sentence) as raised:
         getattr(HOG(**options), method)(images)
     assert "\n" not in str(raised.value)
+
+
+def test_images_of_another_shape_than_fitted_are_refused() -> None:
+    hog = HOG().fit(COLOUR)
+    with pytest.raises(
+        ValueError, match=r"X has images of shape \(33, 29, 3\), but HOG was fitted"
+    ):
+        hog.transform(COLOUR[:, 1:])
+    with pytest.raises(ValueError, match=r"was fitted on images of shape \(34, 29, 3\)"):
+        hog.transform(COLOUR[..., :1])
+
+
+def test_columns_of_a_data_frame_keep_their_order() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(COLOUR[..., :1].reshape(3, -1), columns=[f"p{i}" for i in range(986)])
+    hog = HOG(image_shape=(34, 29, 1)).fit(frame)
+    np.testing.assert_array_equal(hog.transform(frame), HOG().transform(COLOUR[..., :1]))
+    with pytest.raises(ValueError, match="must be in the same order"):
+        hog.transform(frame[frame.columns[::-1]])
+
+
+def test_memory_counts_the_features_too() -> None:
+    """149 MB of features from 0.3 MB of pixels."""
+    import tracemalloc
+
+    images = rng.integers(0, 256, (256, 32, 32, 1), dtype=np.uint8)
+    hog = HOG(18, (1, 1), (3, 3))
+    hog.transform(images[:1])
+    tracemalloc.start()
+    found = hog.transform(images)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak - found.nbytes < 100e6
 
 
 def test_memory_is_bounded() -> None:

@@ -119,7 +119,7 @@ def test_discriminants_maximise_the_ratio_of_scatters() -> None:
     assert all(ratio(w) <= ratios[0] for w in rng.normal(size=(200, 6)))
 
 
-@given(st.integers(1, 30), st.integers(1, 6), st.booleans(), st.booleans(), st.integers(0, 99))
+@given(st.integers(1, 300), st.integers(1, 6), st.booleans(), st.booleans(), st.integers(0, 99))
 def test_scaling_is_that_of_scikit_learn(
     n: int, features: int, with_mean: bool, with_std: bool, seed: int
 ) -> None:
@@ -130,6 +130,89 @@ def test_scaling_is_that_of_scikit_learn(
     theirs = preprocessing.StandardScaler(**options).fit(rows)
     np.testing.assert_allclose(ours.transform(rows), theirs.transform(rows), atol=1e-9)
     np.testing.assert_allclose(ours.inverse_transform(ours.transform(rows)), rows, atol=1e-9)
+
+
+def test_what_never_varies_is_not_scaled_up(backend: Backend) -> None:
+    rows = np.full((1000, 2), 0.1, dtype=np.float32)
+    rows[:, 1] = rng.normal(size=1000)
+    with forbid_host_reads():
+        scaler = StandardScaler().fit(backend.asarray(rows))
+        found = scaler.transform(backend.asarray(rows + np.float32(0.01)))
+    assert to_host(scaler.scale_)[0] == 1.0
+    np.testing.assert_allclose(to_host(found)[:, 0], 0.01, rtol=1e-5)
+    same = backend.asarray(rows[:, :1] * np.ones((1, 3), dtype=np.float32))
+    with pytest.raises(ValueError, match="X holds 1000 rows that are all the same"):
+        PCA().fit(same)
+
+
+def test_wide_integers_keep_their_digits() -> None:
+    rows = (1_600_000_000 + rng.integers(0, 1000, (200, 3))).astype(np.int32)
+    np.testing.assert_allclose(
+        StandardScaler().fit_transform(rows),
+        preprocessing.StandardScaler().fit_transform(rows.astype(np.float64)),
+        atol=1e-9,
+    )
+    assert PCA(2).fit_transform(rows).dtype == np.float64
+
+
+def test_the_sign_of_equal_entries_is_not_left_to_rounding(backend: Backend) -> None:
+    """Two scaled features always have the components (1, 1) and (1, -1) over sqrt(2)."""
+    for seed in range(20):
+        rows = np.random.default_rng(seed).normal(size=(200, 2))
+        rows[:, 1] += rows[:, 0]
+        rows = StandardScaler().fit_transform(rows).astype(np.float32)
+        with forbid_host_reads():
+            there = PCA().fit(backend.asarray(rows)).components_
+        for here in (PCA().fit(rows), PCA().fit(rows[::-1].astype(np.float64))):
+            np.testing.assert_allclose(to_host(there), here.components_, atol=1e-3)
+
+
+def test_components_of_little_variance_are_orthogonal_too() -> None:
+    u, _ = np.linalg.qr(rng.normal(size=(40, 40)))
+    v, _ = np.linalg.qr(rng.normal(size=(100, 40)))
+    rows = u * np.logspace(0, -6, 40) @ v.T
+    pca = PCA(30, whiten=True).fit(rows)
+    np.testing.assert_allclose(pca.components_ @ pca.components_.T, np.eye(30), atol=1e-12)
+    np.testing.assert_allclose(np.cov(pca.transform(rows).T), np.eye(30), atol=1e-3)
+
+
+def test_few_rows_of_many_features_take_little_memory() -> None:
+    import tracemalloc
+
+    images = rng.integers(0, 256, (600, 64, 64, 3), dtype=np.uint8)
+    tracemalloc.start()
+    PCA(5).fit(images)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.75 * 8 * images.size  # of a copy in float64
+
+
+@pytest.mark.parametrize("scale", [1e6, 1e-6])
+def test_discriminants_do_not_depend_on_units(scale: float) -> None:
+    X, y = DIGITS[:, [10, 20, 28, 35]], LABELS
+    units = np.asarray([scale, 1, 1, 1 / scale])
+    found, expected = (FisherLDA().fit_transform(rows, y) for rows in (X * units, X))
+    np.testing.assert_allclose(found, up_to_sign(found, expected), atol=1e-6)
+
+
+def test_a_feature_that_no_class_varies_in_is_left_out() -> None:
+    y = rng.integers(0, 4, 300)
+    constant = rng.random(4)[y]  # which no binary fraction holds exactly
+    X = np.column_stack([rng.normal(size=(300, 2)) + y[:, None], constant])
+    lda = FisherLDA().fit(X, y)
+    assert lda.scalings_[2].tolist() == [0, 0]
+    np.testing.assert_allclose(lda.transform(X), FisherLDA().fit_transform(X[:, :2], y), atol=1e-9)
+
+
+def test_arrays_of_two_devices_are_refused() -> None:
+    import array_api_strict as strict
+
+    pca = PCA(2).fit(FEW)
+    there = strict.asarray(pca.transform(FEW), device=strict.Device("device1"))
+    with pytest.raises((TypeError, ValueError), match="live in different places"):
+        pca.inverse_transform(there)
+    with pytest.raises((TypeError, ValueError), match="what func returned and X live in different"):
+        FunctionTransformer(lambda X: there).transform(FEW)
 
 
 def test_bytes_are_scaled_without_wrapping() -> None:
@@ -151,6 +234,8 @@ def test_rings_become_separable_by_a_line(backend: Backend) -> None:
     np.testing.assert_allclose(host[:, 0], radius, rtol=1e-5)
     np.testing.assert_allclose(host[:, 1], angle, atol=1e-5)
     np.testing.assert_allclose(to_host(again.center_), points.mean(axis=0), rtol=1e-5)
+    zeros = PolarMap().fit_transform([[-1.0, 0.0], [-1.0, -0.0], [-0.0, -0.0]])
+    np.testing.assert_array_equal(zeros, [[1, np.pi], [1, np.pi], [0, 0]])
 
 
 def test_a_function_sees_what_it_is_given(backend: Backend) -> None:
@@ -181,11 +266,31 @@ WRONG: list[tuple[Any, tuple[Any, ...], str]] = [
     (PCA(), (np.ones((5, 3)),), "X holds 5 rows that are all the same"),
     (PCA(), (np.full((5, 3), 1e200) * [[1], [-1], [1], [0], [1]],), "squares overflow"),
     (FisherLDA(10), (DIGITS, LABELS), "n_components is 10, .* at most 9"),
+    (
+        PCA(whiten=True),
+        ((rng.normal(size=(20, 3)) * 1e25).astype(np.float32),),
+        "variance overflows or vanishes in .*float32",
+    ),
+    (
+        PCA(),
+        ((rng.normal(size=(20, 3)) * 1e-25).astype(np.float32),),
+        "variance overflows or vanishes in .*float32",
+    ),
+    (
+        FisherLDA(),
+        ((rng.normal(size=(20, 3)) * 1e-39).astype(np.float32), np.arange(20) % 2),
+        "scatter vanishes in float32",
+    ),
+    (
+        FisherLDA(4),
+        (rng.normal(size=(50, 2)), np.arange(50) % 5),
+        r"n_components is 4, but the 5 classes have width in 2 direction\(s\) only",
+    ),
     (FisherLDA(), (DIGITS,), "requires y to be passed, but the target y is None"),
     (FisherLDA(), (DIGITS[:10], LABELS[:10]), "X has 10 rows in 10 classes"),
     (FisherLDA(), (np.arange(6.0).reshape(6, 1) // 3, [0, 0, 0, 1, 1, 1]), "no width"),
     (StandardScaler(with_std="no"), (FEW,), "with_std is 'no'"),
-    (StandardScaler(), (np.full((4, 2), 1.5e308),), "sum overflows"),
+    (StandardScaler(), (np.full((4, 2), 1.5e308) * [[1], [-1], [1], [-1]],), "sum overflows"),
     (PolarMap(), (FEW,), r"X has 64 features, and PolarMap takes points of the plane"),
     (PolarMap("middle"), (FEW[:, :2],), r"center is 'middle', expected \(a, b\) or 'mean'"),
     (PolarMap((1, 2, 3)), (FEW[:, :2],), r"center is \(1, 2, 3\)"),

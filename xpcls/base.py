@@ -112,12 +112,12 @@ class Estimator(SklearnEstimator):
         owner = type(self).__name__
         if seen is None:
             warnings.warn(
-                f"X has feature names, but {owner} was fitted without feature names", stacklevel=4
+                f"X has feature names, but {owner} was fitted without feature names", stacklevel=5
             )
         elif given is None:
             warnings.warn(
                 f"X does not have valid feature names, but {owner} was fitted with feature names",
-                stacklevel=4,
+                stacklevel=5,
             )
         elif given.tolist() != seen.tolist():
             raise ValueError(_difference_of_names(given.tolist(), seen.tolist()))

@@ -15,6 +15,9 @@ import array_api_extra
 from ._place import Array, Device, Namespace, device_of, namespace_of, to_scalar
 
 
+SMALL_INTEGERS = ("bool", "uint8", "int8", "uint16", "int16")  # exact in float32
+
+
 def smallest_k(x: Array, k: int) -> tuple[Array, Array]:
     """The k smallest entries of each row.
 
@@ -217,6 +220,12 @@ def widest_float(xp: Namespace, device: Device) -> object:
     """float64 where the device has it, else float32: for the few places that ask for it."""
     kinds = xp.__array_namespace_info__().dtypes(device=device, kind="real floating")
     return kinds.get("float64", xp.float32)
+
+
+def is_small_integer(x: Array) -> bool:
+    """Whether every value that the dtype of `x` can hold is exact in float32."""
+    xp = namespace_of(x)
+    return any(x.dtype == getattr(xp, name) for name in SMALL_INTEGERS)
 
 
 def elementwise_block_bytes(xp: Namespace) -> int:

@@ -34,6 +34,7 @@ from xpcls_backends import (
     elementwise_block_bytes,
     ignore_overflow,
     in_threads,
+    is_small_integer,
     namespace_of,
     row_blocks,
     rows_within,
@@ -51,7 +52,6 @@ METRICS = {
     "sqeuclidean": "l2",
 }
 WORTH_A_THREAD = 2**22  # minima; starting threads for fewer takes as long as they do
-SMALL_INTEGERS = ("bool", "uint8", "int8", "uint16", "int16")  # exact in float32
 
 
 @dataclass(frozen=True)
@@ -257,12 +257,6 @@ def _span(x: Array, name: str) -> float:
     if not math.isfinite(span):
         raise ValueError(f"{name} contains NaN or infinity; remove or replace those rows first")
     return span
-
-
-def is_small_integer(x: Array) -> bool:
-    """Whether every value that the dtype of `x` can hold is exact in float32."""
-    xp = namespace_of(x)
-    return any(x.dtype == getattr(xp, name) for name in SMALL_INTEGERS)
 
 
 def _power_of_two(span: float, kind: str, xp: Namespace, dtype: object) -> float:

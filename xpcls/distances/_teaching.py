@@ -6,9 +6,16 @@ use, since `no_loops` cancels where rows are close and holds the whole matrix in
 
 from __future__ import annotations
 
-from xpcls_backends import Array, Namespace, device_of, namespace_of, widest_float
+from xpcls_backends import (
+    Array,
+    Namespace,
+    device_of,
+    is_small_integer,
+    namespace_of,
+    widest_float,
+)
 
-from ._scan import check_shapes, is_small_integer
+from ._scan import check_shapes
 
 
 def two_loops(queries: Array, points: Array) -> Array:

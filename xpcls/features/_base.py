@@ -19,8 +19,10 @@ from xpcls_backends import (
     rows_within,
     scratch_bytes,
     thread_count,
+    to_scalar,
 )
 
+LARGEST_32, LARGEST = 1e15, 1e150  # magnitudes of pixels: sums of their squares are still finite
 ROUND = 128  # blocks between two words of progress: starting threads costs as much as two blocks
 
 
@@ -50,27 +52,42 @@ class ImageTransformer(Transformer):
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Check the parameters and the images; nothing is learnt."""
-        images = check_images(X, type(self).__name__, self.image_shape)
-        self._check(images)
-        _, height, width, channels = images.shape
-        self.n_features_in_ = height * width * channels
-        self.image_shape_ = height, width, channels
+        images = self._checked(X)
+        xp = namespace_of(images)
+        self._learn_columns(X, xp.reshape(images, (images.shape[0], -1)))
+        self.image_shape_ = tuple(images.shape[1:])
         return self
 
     def transform(self, X: Any) -> Array:
         """The features of each image: (N, n_features).
 
         X : images (N, H, W, C), of uint8 or any other numbers, of any backend; or rows (N, D)
-        where `image_shape` was given. Returns float64 for float64 images, else float32.
+        where `image_shape` was given. Returns float32 for uint8 and float32 images.
         """
-        images = check_images(X, type(self).__name__, self.image_shape)
-        self._check(images)
-        if images.shape[1:] != getattr(self, "image_shape_", images.shape[1:]):
-            raise ValueError(
-                f"X has images of shape {images.shape[1:]}, but {type(self).__name__} was fitted "
-                f"on images of shape {self.image_shape_}"
-            )
+        images = self._checked(X)
+        if hasattr(self, "image_shape_"):
+            self._check_names(X)
+            if images.shape[1:] != self.image_shape_:
+                raise ValueError(
+                    f"X has images of shape {images.shape[1:]}, but {type(self).__name__} was "
+                    f"fitted on images of shape {self.image_shape_}"
+                )
         return self._transform(images)
+
+    def _checked(self, X: Any) -> Array:
+        """`X` as images that these parameters fit."""
+        images = check_images(X, type(self).__name__, self.image_shape)
+        xp = namespace_of(images)
+        if xp.isdtype(images.dtype, "real floating"):
+            limit = LARGEST if images.dtype == xp.float64 else LARGEST_32
+            most = float(to_scalar(xp.max(xp.abs(images))))
+            if most > limit:
+                raise ValueError(
+                    f"X holds {most:g}, whose square overflows {images.dtype}; scale the images "
+                    "to about 1"
+                )
+        self._check(images)
+        return images
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
@@ -88,8 +105,8 @@ class ImageTransformer(Transformer):
         raise NotImplementedError
 
 
-def image_blocks(images: Array) -> list[slice]:
-    """Blocks of images (N, H, W, C), small for their temporaries, a number a pixel.
+def image_blocks(images: Array, n_features: int) -> list[slice]:
+    """Blocks of images (N, H, W, C), small for their temporaries and for their features.
 
     Not as small as a core's own cache: threads that make many short calls wait for each other.
     """
@@ -97,8 +114,8 @@ def image_blocks(images: Array) -> list[slice]:
     n, height, width, channels = images.shape
     pixels = height * width
     few = rows_within(4 * elementwise_block_bytes(xp), 4 * pixels)
-    some = rows_within(scratch_bytes(xp) // thread_count(xp), 64 * pixels * channels)
-    return list(row_blocks(n, min(few, some)))
+    image = 64 * pixels * channels + 24 * n_features
+    return list(row_blocks(n, min(few, rows_within(scratch_bytes(xp) // thread_count(xp), image))))
 
 
 def fill_blocks(
@@ -106,7 +123,7 @@ def fill_blocks(
 ) -> Array:
     """(N, n_features): `make` of each block of images, in threads where that is faster."""
     xp, device = namespace_of(images), device_of(images)
-    blocks = image_blocks(images)
+    blocks = image_blocks(images, n_features)
     out = xp.empty((images.shape[0], n_features), dtype=dtype, device=device)
 
     def fill(rows: slice) -> None:

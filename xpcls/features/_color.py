@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from xpcls.optimizers import float_dtype
 from xpcls.options import check_flag, check_integer, shown
 from xpcls_backends import Array, namespace_of, tile_histograms, to_scalar
 
 from ._base import ImageTransformer, fill_blocks
+from ._statistics import feature_dtype
 
 # The share of each channel in the brightness: ITU-R BT.601. (The course's own file has 0.144 for
 # blue, so that its shares sum to 1.03.)
@@ -17,10 +17,13 @@ RED, GREEN, BLUE = 0.299, 0.587, 0.114
 MOST_BINS = 1000  # of an axis; up to there a quotient of bytes never rounds into the next bin
 
 
+MOST_JOINT_BINS = 10**6
+
+
 def grey(images: Array) -> Array:
     """The brightness of colour images (n, H, W, 3): (n, H, W, 1), float32 or float64."""
     xp = namespace_of(images)
-    dtype = float_dtype(images)
+    dtype = feature_dtype(images)
     red, green, blue = (xp.astype(images[..., i], dtype) for i in range(3))
     return (red * RED + green * GREEN + blue * BLUE)[..., None]
 
@@ -68,9 +71,15 @@ class ColorHistogram(ImageTransformer):
         check_flag("weighted", self.weighted)
         for n in self._axes():
             check_integer("a number in bins", n, at_least=1, at_most=MOST_BINS)
+        total = math.prod(self._axes())
+        if total > MOST_JOINT_BINS:
+            raise ValueError(
+                f"bins is {self.bins}, which makes {total:,} joint bins, expected at most "
+                f"{MOST_JOINT_BINS:,}"
+            )
         if images.shape[3] != 3:
             raise ValueError(
-                f"X has images of {images.shape[3]} channels, expected 3: red, green and blue"
+                f"X has images of {images.shape[3]} channel(s), expected 3: red, green and blue"
             )
         xp = namespace_of(images)
         if not xp.isdtype(images.dtype, "real floating"):
@@ -99,14 +108,14 @@ class ColorHistogram(ImageTransformer):
     def _transform(self, images: Array) -> Array:
         n_bins = math.prod(self._axes())
         return fill_blocks(
-            "colour histogram", images, n_bins, float_dtype(images), self._histograms
+            "colour histogram", images, n_bins, feature_dtype(images), self._histograms
         )
 
     def _histograms(self, images: Array) -> Array:
         """(n, bins) of a block of images."""
         xp = namespace_of(images)
         n, height, width, _ = images.shape
-        dtype = float_dtype(images)
+        dtype = feature_dtype(images)
         red, green, blue = (xp.astype(images[..., i], dtype) for i in range(3))
         value = xp.maximum(xp.maximum(red, green), blue)
         chroma = value - xp.minimum(xp.minimum(red, green), blue)

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable
 from typing import Any, Self
 
 from xpcls.base import Estimator
-from xpcls.optimizers import float_dtype
 from xpcls.options import shown
 from xpcls.progress import advance
-from xpcls_backends import Array, namespace_of
+from xpcls_backends import Array, is_array, namespace_of
 
 from ._base import Transformer
+from ._statistics import feature_dtype
 
 Part = tuple[str, Any]
 
@@ -63,6 +63,11 @@ class _Composed(Estimator):
         for name, part in self._parts():
             prefix = f"{name}__"
             inner = {k.removeprefix(prefix): v for k, v in params.items() if k.startswith(prefix)}
+            if inner and not hasattr(part, "set_params"):
+                raise ValueError(
+                    f"{prefix}{next(iter(inner))} cannot be set: {name} is {shown(part)}, which "
+                    "has no parameters"
+                )
             if inner:
                 part.set_params(**inner)
         return self
@@ -85,6 +90,11 @@ class _Composed(Estimator):
                     f"{owner}[{i}] is named {name!r}, which cannot be: a name is not empty, has no "
                     f"'__', and is not {self._parts_parameter!r}"
                 )
+            if isinstance(estimator, type):
+                raise TypeError(
+                    f"{owner}[{i}] is the class {estimator.__name__}, expected an object of it: "
+                    f"{estimator.__name__}()"
+                )
             lacking = needed(estimator, i == len(parts) - 1)
             if lacking:
                 raise TypeError(f"{owner}[{i}] is {shown(estimator)}, which has no {lacking}()")
@@ -92,6 +102,11 @@ class _Composed(Estimator):
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise ValueError(f"{owner} names {twice!r} twice; give each a name of its own")
+
+    def _forget(self) -> None:
+        """Be unfitted: parts are fitted in place, so where one fails they do not fit together."""
+        if hasattr(self, "n_features_in_"):
+            del self.n_features_in_
 
 
 class FeatureUnion(_Composed, Transformer):
@@ -111,6 +126,7 @@ class FeatureUnion(_Composed, Transformer):
         """Fit each transformer on rows (N, D) or images (N, H, W, C)."""
         self._check_parts(_lacks_of_transformer)
         rows = self._check_training_rows(X)
+        self._forget()
         for _, transformer in self.transformer_list:
             transformer.fit(X, y)
         self._learn_columns(X, rows)
@@ -118,11 +134,9 @@ class FeatureUnion(_Composed, Transformer):
 
     def transform(self, X: Any) -> Array:
         """All features: (N, sum of their numbers), floating."""
-        found = [_floating(part.transform(X)) for _, part in self.transformer_list]
+        self._check_fitted()
+        found = [_floating(name, part.transform(X)) for name, part in self.transformer_list]
         return namespace_of(*found).concat(found, axis=1)
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return all(_is_fitted(part) for _, part in self.transformer_list)
 
 
 class Pipeline(_Composed):
@@ -145,7 +159,7 @@ class Pipeline(_Composed):
         """Fit every step. Where Ctrl-C ends the last one, what it had learnt is kept."""
         self._check_parts(_lacks_of_step)
         rows = self._check_training_rows(X)
-        self._learn_columns(X, rows)
+        self._forget()
         made = X
         for i, (name, step) in enumerate(self.steps[:-1]):
             advance("pipeline", i, len(self.steps), now=name)
@@ -154,18 +168,36 @@ class Pipeline(_Composed):
                 if hasattr(step, "fit_transform")
                 else (step.fit(made, y).transform(made))
             )
-        self.steps[-1][1].fit(made, y)
+        self._learn_columns(X, rows)  # before the last step, which Ctrl-C may leave fitted
+        try:
+            self.steps[-1][1].fit(made, y)
+        except Exception:
+            self._forget()
+            raise
         advance("pipeline", len(self.steps), len(self.steps))
         return self
 
-    def predict(self, X: Any) -> Array:
-        """The class of each row or image, as the last step gives it."""
-        return self._last("predict")(self._made(X))
+    @property
+    def fit_transform(self) -> Callable[..., Array]:
+        """fit_transform(X, y=None): both on the same X, where the last step is a transformer."""
+        self._last("transform")
+        return lambda X, y=None: self.fit(X, y).transform(X)
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """The share of rows whose class is predicted right, as the last step counts it."""
-        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
-        return float(self._last("score")(self._made(X), y, **weights))
+    @property
+    def predict(self) -> Callable[[Any], Array]:
+        """The class of each row or image, where the last step is a classifier."""
+        return self._sent_to("predict")
+
+    @property
+    def score(self) -> Callable[..., float]:
+        """score(X, y, sample_weight=None): the share of rows whose class is predicted right."""
+        score = self._last("score")
+
+        def scored(X: Any, y: Any, sample_weight: Any = None) -> float:
+            weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+            return float(score(self._made(X), y, **weights))
+
+        return scored
 
     @property
     def predict_proba(self) -> Callable[[Any], Array]:
@@ -222,7 +254,10 @@ class Pipeline(_Composed):
 
     def _last(self, name: str) -> Any:
         """That attribute of the last step, or AttributeError, so that hasattr tells the truth."""
-        return getattr(self.steps[-1][1], name)
+        parts = self._parts()
+        if not parts:
+            raise AttributeError(f"steps is {shown(self.steps)}, and so there is no {name}")
+        return getattr(parts[-1][1], name)
 
     def _sent_to(self, name: str) -> Callable[[Any], Array]:
         method = self._last(name)
@@ -267,5 +302,11 @@ def _is_fitted(estimator: Any) -> bool:
     return any(key.endswith("_") and not key.startswith("_") for key in vars(estimator))
 
 
-def _floating(features: Array) -> Array:
-    return namespace_of(features).astype(features, float_dtype(features), copy=False)
+def _floating(name: str, features: Any) -> Array:
+    """The features that the part of that name made, as floats."""
+    if not is_array(features):
+        raise TypeError(
+            f"{name} made a {type(features).__name__}, expected a dense array; give it "
+            "sparse_output=False, or set_output(transform='default')"
+        )
+    return namespace_of(features).astype(features, feature_dtype(features), copy=False)

@@ -12,29 +12,41 @@ from typing import Any
 
 from xpcls_backends import Array, device_of, like, namespace_of, to_host, widest_float
 
+Tables = tuple[Array, Array]  # bins (511 * 511,) uint8, and lengths, float32
+
 STEP = 255  # the largest difference of two bytes
 SPAN = 2 * STEP + 1
 
 
-def oriented_gradients(images: Array, orientations: int) -> tuple[Array, Array]:
+def oriented_gradients(
+    images: Array, orientations: int, tables: Tables | None = None
+) -> tuple[Array, Array]:
     """The bin of each pixel's gradient, and the gradient's length: (n, H, W) each.
 
-    images : (n, H, W, C), uint8 or floating. The gradient is the difference of the pixels after
-    and before, along each axis, not halved, and 0 at the edges of the image; of several channels
-    that with the longest gradient counts, the first of equals.
+    images : (n, H, W, C), uint8 or floating; tables : `byte_tables`, if they are there already.
+    The gradient is the difference of the pixels after and before, along each axis, not halved, and
+    0 at the edges of the image; of several channels that with the longest gradient counts, the
+    first of equals.
 
     Lengths are float64 for float64 images, else float32.
     """
-    if images.dtype == namespace_of(images).uint8:
-        return _of_bytes(images, orientations)
-    return _of_floats(images, orientations)
+    tables = byte_tables(images, orientations) if tables is None else tables
+    return _of_floats(images, orientations) if tables is None else _of_bytes(images, tables)
 
 
-def _of_bytes(images: Array, orientations: int) -> tuple[Array, Array]:
-    """Two differences of bytes are one of 511 x 511 pairs, and all of these are computed once.
+def byte_tables(images: Array, orientations: int) -> Tables | None:
+    """Bins and lengths of all gradients that uint8 images can have, like them; None for others.
 
-    So the bins are those of float64, on every device.
+    Two differences of bytes are one of 511 x 511 pairs, and all of these are computed once, on
+    the host: so the bins are those of float64, on every device.
     """
+    if images.dtype != namespace_of(images).uint8:
+        return None
+    bins, lengths = _byte_tables(orientations)
+    return like(bins, images), like(lengths, images)
+
+
+def _of_bytes(images: Array, tables: Tables) -> tuple[Array, Array]:
     xp = namespace_of(images)
     place = longest = None  # of the gradient among all pairs, and its squared length
     for channel in range(images.shape[3]):
@@ -53,7 +65,7 @@ def _of_bytes(images: Array, orientations: int) -> tuple[Array, Array]:
     assert place is not None
     place += STEP * SPAN + STEP
     flat = xp.reshape(xp.astype(place, xp.int64), (-1,))
-    bins, lengths = (like(table, images) for table in _byte_tables(orientations))
+    bins, lengths = tables
     return (
         xp.reshape(xp.take(bins, flat, axis=0), place.shape),
         xp.reshape(xp.take(lengths, flat, axis=0), place.shape),
@@ -62,7 +74,7 @@ def _of_bytes(images: Array, orientations: int) -> tuple[Array, Array]:
 
 @functools.lru_cache(maxsize=8)
 def _byte_tables(orientations: int) -> tuple[Any, Any]:
-    """Bins (511 * 511,) uint8 and lengths, float32, of all pairs of differences, on the host."""
+    """Of all pairs of differences, down times 511 plus right, on the host."""
     steps = to_host([float(step) for step in range(-STEP, STEP + 1)])
     host = namespace_of(steps)
     down, right = host.broadcast_arrays(steps[:, None], steps[None, :])

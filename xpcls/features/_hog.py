@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
-from xpcls.optimizers import float_dtype
 from xpcls.options import check_choice, check_flag, check_integer, shown
 from xpcls_backends import (
     Array,
@@ -17,7 +17,8 @@ from xpcls_backends import (
 
 from ._base import ImageTransformer, fill_blocks
 from ._color import grey
-from ._gradients import oriented_gradients
+from ._gradients import Tables, byte_tables, oriented_gradients
+from ._statistics import feature_dtype
 
 BLOCK_NORMS = ("L1", "L1-sqrt", "L2", "L2-Hys")
 CHANNELS = ("strongest", "grey")
@@ -53,8 +54,8 @@ class HOG(ImageTransformer):
 
     The features of an image are ordered by block row, block column, cell row, cell column, bin:
     9 orientations and (8, 8) cells without blocks make 144 of 32 x 32 pixels. Parameters and
-    results are those of scikit-image's `hog` (but for `channel="grey"`, which it lacks, and the
-    dtype: uint8 images give float32).
+    results are those of scikit-image's `hog`, which lacks `channel="grey"` and `block_norm=None`,
+    and gives float64 for uint8 images, where this gives float32.
 
     Source: Dalal and Triggs, Histograms of Oriented Gradients for Human Detection, CVPR 2005;
     votes are not shared between neighbouring bins and cells.
@@ -118,28 +119,35 @@ class HOG(ImageTransformer):
             tall, wide = self.cells_per_block
             blocks = (down - tall + 1) * (across - wide + 1)
             features = blocks * tall * wide * self.orientations
-        return fill_blocks("HOG", images, features, float_dtype(images), self._features)
+        # Roots, and brightnesses, are no bytes any more.
+        bytes_stay = not self.transform_sqrt and not self._turns_grey(images)
+        tables = byte_tables(images, self.orientations) if bytes_stay else None
+        make = functools.partial(self._features, tables)
+        return fill_blocks("HOG", images, features, feature_dtype(images), make)
+
+    def _turns_grey(self, images: Array) -> bool:
+        return self.channel == "grey" and images.shape[3] == 3
 
     def _cells(self, images: Array) -> tuple[int, int]:
         """How many cells an image has, down and across."""
         tall, wide = self.pixels_per_cell
         return images.shape[1] // tall, images.shape[2] // wide
 
-    def _features(self, images: Array) -> Array:
+    def _features(self, tables: Tables | None, images: Array) -> Array:
         """(n, features) of a block of images."""
         xp = namespace_of(images)
-        dtype = float_dtype(images)
-        if self.channel == "grey" and images.shape[3] == 3:
+        dtype = feature_dtype(images)
+        if self._turns_grey(images):
             images = grey(images)
         if self.transform_sqrt:
             if not xp.isdtype(images.dtype, "real floating"):
                 # Roots of integers give directions that are exactly on the edge of a bin.
                 images = xp.astype(images, widest_float(xp, device_of(images)))
             images = xp.sqrt(images)
-        elif images.dtype != xp.uint8:
+        elif tables is None:
             images = xp.astype(images, dtype, copy=False)
         (down, across), (tall, wide) = self._cells(images), self.pixels_per_cell
-        bins, lengths = oriented_gradients(images, self.orientations)
+        bins, lengths = oriented_gradients(images, self.orientations, tables)
         lengths = xp.astype(lengths, dtype, copy=False)
         bins, lengths = (x[:, : down * tall, : across * wide] for x in (bins, lengths))
         cells = tile_histograms(bins, lengths, self.orientations, (tall, wide))

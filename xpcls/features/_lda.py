@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Self
 
-from xpcls.optimizers import float_dtype
 from xpcls.options import check_integer
 from xpcls.validation import check_labels
-from xpcls_backends import Array, device_of, namespace_of, one_hot, to_host
+from xpcls_backends import Array, device_of, ignore_overflow, namespace_of, one_hot, to_host
 
 from ._base import Transformer
-from ._statistics import blocks_of, mean_row, projected, scatter, with_fixed_signs
+from ._statistics import (
+    blocks_of,
+    check_finite,
+    feature_dtype,
+    mean_row,
+    projected,
+    scatter,
+    with_fixed_signs,
+)
 
 FAINTEST = 1e-8  # of a variance within classes, of features of variance 1: as none at all
 
@@ -77,19 +85,33 @@ class FisherLDA(Transformer):
             return block - xp.take(means, codes[some], axis=0)
 
         within = scatter("discriminants", rows, centered) / (n - n_classes)
-        whitening = _whitening(within)
+        # What the rounding of means alone leaves of a feature that no class varies in.
+        eps = float(xp.finfo(within.dtype).eps)
+        sizes = xp.max(xp.abs(means), axis=0) + xp.abs(center)
+        whitening = _whitening(within, 8.0 * math.sqrt(n) * eps * sizes)
         # Of the means in directions in which all classes have width 1.
         between = (xp.sqrt(counts / (n_classes - 1))[:, None] * means) @ whitening
         ratios, vectors = xp.linalg.eigh(between.mT @ between)
-        count = min(n_classes - 1, whitening.shape[1], wanted or n_classes)
+        most = min(n_classes - 1, whitening.shape[1])
+        if wanted is not None and wanted > most:
+            raise ValueError(
+                f"n_components is {wanted}, but the {n_classes} classes have width in "
+                f"{whitening.shape[1]} direction(s) only; ask for at most {most}, or None for all"
+            )
+        count = wanted or most
         ratios = xp.maximum(xp.flip(ratios)[:count], 0.0)
         scalings = whitening @ xp.flip(vectors, axis=1)[:, :count]
-        dtype = float_dtype(rows)
+        dtype = feature_dtype(rows)
+        with ignore_overflow():
+            scalings = xp.astype(with_fixed_signs(scalings.mT).mT, dtype)
+            ratios = xp.astype(ratios, dtype)
+        check_finite(scalings, "scatter vanishes in")
+        check_finite(ratios, "scatter vanishes in")
         self._learn_columns(X, rows)
         self.n_components_ = count
         self.mean_ = xp.astype(center, dtype)
-        self.scalings_ = xp.astype(with_fixed_signs(scalings.mT).mT, dtype)
-        self.ratios_ = xp.astype(ratios, dtype)
+        self.scalings_ = scalings
+        self.ratios_ = ratios
         self.classes_ = classes
         return self
 
@@ -114,21 +136,24 @@ def _class_means(rows: Array, codes: Array, n_classes: int, center: Array) -> tu
     return counts, sums / counts[:, None]
 
 
-def _whitening(within: Array) -> Array:
+def _whitening(within: Array, rounding: Array) -> Array:
     """A matrix (D, r) that turns the scatter within classes into the identity.
 
     Directions without scatter are left out; features are first brought to one scale, so that what
     counts as none does not depend on their units.
+
+    rounding : (D,), deviations that are none.
     """
     xp = namespace_of(within)
     variance = xp.linalg.diagonal(within)
-    varies = variance > 0.0
+    varies = variance > rounding * rounding
     scale = xp.sqrt(xp.where(varies, variance, xp.ones_like(variance)))
-    values, vectors = xp.linalg.eigh(within / scale[:, None] / scale[None, :])
+    kept = xp.astype(varies, within.dtype) / scale
+    values, vectors = xp.linalg.eigh(within * kept[:, None] * kept[None, :])
     features = within.shape[0]
     least = max(FAINTEST, features * float(xp.finfo(within.dtype).eps))
     rank = sum(value > least for value in to_host(values).tolist())
     if rank == 0:
         raise ValueError("X holds rows that are the same within each class: there is no width")
     first = features - rank  # eigenvalues ascend
-    return vectors[:, first:] / scale[:, None] / xp.sqrt(values[first:])
+    return vectors[:, first:] * kept[:, None] / xp.sqrt(values[first:])

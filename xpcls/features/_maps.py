@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Self
 
-from xpcls.optimizers import float_dtype
 from xpcls.options import check_number, shown
 from xpcls.validation import check_rows, check_same_place
 from xpcls_backends import Array, device_of, is_array, namespace_of
 
 from ._base import Transformer
-from ._statistics import mean_row
+from ._statistics import feature_dtype, mean_row
 
 
 class PolarMap(Transformer):
@@ -50,17 +49,18 @@ class PolarMap(Transformer):
                 raise ValueError(f"center is {shown(self.center)}, expected (a, b) or 'mean'")
             numbers = [check_number("a number in center", at) for at in self.center]
             xp, device = namespace_of(rows), device_of(rows)
-            center = xp.asarray(numbers, dtype=float_dtype(rows), device=device)
+            center = xp.asarray(numbers, dtype=feature_dtype(rows), device=device)
         self._learn_columns(X, rows)
-        self.center_ = namespace_of(rows).astype(center, float_dtype(rows), copy=False)
+        self.center_ = namespace_of(rows).astype(center, feature_dtype(rows), copy=False)
         return self
 
     def transform(self, X: Any) -> Array:
         """(r, angle) of each point: (N, 2), float64 for float64 points, else float32."""
         rows = self._check_query(X)
         xp = namespace_of(rows)
-        dtype = float_dtype(rows)
+        dtype = feature_dtype(rows)
         rows = xp.astype(rows, dtype, copy=False) - xp.astype(self.center_, dtype, copy=False)
+        rows = rows + 0.0  # no -0, whose angle would be another
         x, y = rows[:, 0], rows[:, 1]
         return xp.stack((xp.hypot(x, y), xp.atan2(y, x)), axis=1)
 

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from numbers import Integral
 from typing import Any, Self
 
-from xpcls.optimizers import float_dtype
 from xpcls.options import check_flag, check_integer, check_number
 from xpcls.progress import advance
 from xpcls.validation import check_rows, check_same_place
 from xpcls_backends import Array, device_of, ignore_overflow, namespace_of, row_blocks, to_host
 
 from ._base import Transformer
-from ._statistics import COLUMNS, check_finite, mean_row, projected, scatter, with_fixed_signs
+from ._statistics import (
+    COLUMNS,
+    check_finite,
+    feature_dtype,
+    mean_row,
+    projected,
+    scatter,
+    with_fixed_signs,
+)
 
 
 class PCA(Transformer):
@@ -67,7 +75,7 @@ class PCA(Transformer):
         wanted = self._wanted(min(n, features))
         center = mean_row(rows)
         decompose = _of_features if features <= n else _of_rows
-        variances, vectors = decompose(rows, center)
+        variances, directions = decompose(rows, center)
         xp = namespace_of(rows)
         found = to_host(variances).tolist()
         least = found[0] * max(n, features) * float(xp.finfo(variances.dtype).eps)
@@ -86,14 +94,21 @@ class PCA(Transformer):
                 f"n_components is {count}, but the {n} rows vary in {rank} directions only; ask "
                 f"for at most {rank}, or None for all"
             )
-        dtype = float_dtype(rows)
-        total = xp.sum(variances)
+        dtype = feature_dtype(rows)
+        with ignore_overflow():
+            kept = xp.astype(variances[:count], dtype)
+        if not all(0.0 < variance < math.inf for variance in to_host(kept).tolist()):
+            raise ValueError(
+                f"X holds values whose variance overflows or vanishes in {dtype}; scale it to "
+                "about 1"
+            )
+        components = xp.astype(with_fixed_signs(directions(count)), dtype)
         self._learn_columns(X, rows)
         self.n_components_ = count
         self.mean_ = xp.astype(center, dtype)
-        self.components_ = xp.astype(with_fixed_signs(vectors[:count, :]), dtype)
-        self.explained_variance_ = xp.astype(variances[:count], dtype)
-        self.explained_variance_ratio_ = xp.astype(variances[:count] / total, dtype)
+        self.components_ = components
+        self.explained_variance_ = kept
+        self.explained_variance_ratio_ = xp.astype(variances[:count] / xp.sum(variances), dtype)
         return self
 
     def transform(self, X: Any) -> Array:
@@ -118,7 +133,7 @@ class PCA(Transformer):
         matrix = self.components_
         if self.whiten:
             matrix = matrix * xp.sqrt(self.explained_variance_)[:, None]
-        dtype = float_dtype(found)
+        dtype = feature_dtype(found)
         found = xp.astype(found, dtype, copy=False) @ xp.astype(matrix, dtype, copy=False)
         return found + xp.astype(self.mean_, dtype, copy=False)
 
@@ -133,8 +148,11 @@ class PCA(Transformer):
         return self.components_
 
 
-def _of_features(rows: Array, center: Array) -> tuple[Array, Array]:
-    """Variances, largest first, and directions (D, D), a row each, of the D x D covariance."""
+Directions = Callable[[int], Array]  # the first so many of them, a row each
+
+
+def _of_features(rows: Array, center: Array) -> tuple[Array, Directions]:
+    """Variances, largest first, (D,), and their directions, of the D x D covariance."""
     xp = namespace_of(rows)
 
     def centered(some: slice) -> Array:
@@ -142,29 +160,36 @@ def _of_features(rows: Array, center: Array) -> tuple[Array, Array]:
 
     covariance = scatter("principal components", rows, centered) / (rows.shape[0] - 1)
     variances, vectors = xp.linalg.eigh(covariance)
-    return xp.maximum(xp.flip(variances), 0.0), xp.flip(vectors.mT, axis=0)
+    vectors = xp.flip(vectors.mT, axis=0)
+    return xp.maximum(xp.flip(variances), 0.0), lambda count: vectors[:count, :]
 
 
-def _of_rows(rows: Array, center: Array) -> tuple[Array, Array]:
-    """The same by the N x N products of the rows, for fewer rows than features: (N,), (N, D).
+def _of_rows(rows: Array, center: Array) -> tuple[Array, Directions]:
+    """The same by the N x N products of the rows, for fewer rows than features: (N,).
 
-    With X X^T u = s u, the direction is X^T u / sqrt(s). Directions of no variance are 0.
+    With X X^T u = s u, the direction is X^T u / sqrt(s). Those of little variance lose digits by
+    the division, so they are made orthogonal once more.
     """
     xp, device = namespace_of(rows), device_of(rows)
     n, features = rows.shape
+    blocks = list(row_blocks(features, COLUMNS))
+
+    def centered(some: slice) -> Array:
+        return xp.astype(rows[:, some], center.dtype) - center[some]
+
     products = xp.zeros((n, n), dtype=center.dtype, device=device)
-    for some in row_blocks(features, COLUMNS):
-        block = xp.astype(rows[:, some], center.dtype) - center[some]
+    for some in blocks:
+        block = centered(some)
         with ignore_overflow():
             products += block @ block.mT
         advance("principal components", some.stop, features)
     check_finite(products, "squares overflow")
     squares, vectors = xp.linalg.eigh(products)
     squares, vectors = xp.maximum(xp.flip(squares), 0.0), xp.flip(vectors.mT, axis=0)
-    safe = xp.where(squares > 0.0, squares, xp.ones_like(squares))
-    vectors = vectors / xp.sqrt(safe)[:, None]
-    out = xp.empty((n, features), dtype=center.dtype, device=device)
-    for some in row_blocks(features, COLUMNS):
-        block = xp.astype(rows[:, some], center.dtype) - center[some]
-        out[:, some] = vectors @ block
-    return squares / (n - 1), out
+
+    def directions(count: int) -> Array:
+        weights = vectors[:count, :] / xp.sqrt(squares[:count])[:, None]
+        found = xp.concat([weights @ centered(some) for some in blocks], axis=1)
+        return xp.linalg.qr(found.mT).Q.mT
+
+    return squares / (n - 1), directions

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from xpcls.optimizers import float_dtype
 from xpcls.options import check_flag
 from xpcls_backends import Array, device_of, namespace_of
 
 from ._base import Transformer
-from ._statistics import blocks_of, mean_row, variances
+from ._statistics import blocks_of, feature_dtype, mean_row, variances
 
 
 class StandardScaler(Transformer):
@@ -43,14 +42,12 @@ class StandardScaler(Transformer):
         check_flag("with_mean", self.with_mean)
         check_flag("with_std", self.with_std)
         xp = namespace_of(rows)
-        dtype = float_dtype(rows)
+        dtype = feature_dtype(rows)
         center = mean_row(rows)
         scale = None
         if self.with_std:
-            variance = variances(rows, center)
-            rounding = 8.0 * float(xp.finfo(center.dtype).eps) * xp.abs(center)
-            varies = variance > rounding * rounding
-            scale = xp.sqrt(xp.where(varies, variance, xp.ones_like(variance)))
+            variance = variances(rows, center)  # exactly 0 where a feature never varies
+            scale = xp.sqrt(xp.where(variance > 0.0, variance, xp.ones_like(variance)))
             scale = xp.astype(scale, dtype)
         self._learn_columns(X, rows)
         self.mean_ = xp.astype(center, dtype) if self.with_mean else None
@@ -70,7 +67,7 @@ class StandardScaler(Transformer):
 
     def _mapped(self, rows: Array, forwards: bool) -> Array:
         xp, device = namespace_of(rows), device_of(rows)
-        dtype = float_dtype(rows)
+        dtype = feature_dtype(rows)
         mean, scale = (
             None if x is None else xp.astype(x, dtype, copy=False)
             for x in (self.mean_, self.scale_)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
-from xpcls.optimizers import float_dtype
 from xpcls.progress import advance
 from xpcls_backends import (
     Array,
     device_of,
     ignore_overflow,
+    is_small_integer,
     namespace_of,
     row_blocks,
     rows_within,
@@ -23,6 +24,16 @@ FEW = 1024  # rows at a time: enough for products at full speed
 COLUMNS = 1024  # features at a time, for the same reason
 
 
+def feature_dtype(X: Array) -> Any:
+    """What features of X are made of: float32 for float32 and small integers, else float64.
+
+    On a device without float64 always float32.
+    """
+    xp = namespace_of(X)
+    narrow = X.dtype == xp.float32 or is_small_integer(X)
+    return xp.float32 if narrow else widest_float(xp, device_of(X))
+
+
 def blocks_of(rows: Array) -> list[slice]:
     """Blocks of rows (N, D) for which a wide copy, twice, is small."""
     size = rows_within(scratch_bytes(namespace_of(rows)), 32 * rows.shape[1])
@@ -30,15 +41,19 @@ def blocks_of(rows: Array) -> list[slice]:
 
 
 def mean_row(rows: Array) -> Array:
-    """The mean of the rows: (D,), in the widest float of the device."""
+    """The mean of the rows: (D,), in the widest float of the device.
+
+    Differences from the first row are added, so that a feature that never varies has its own
+    value as its mean, to the last bit.
+    """
     xp, device = namespace_of(rows), device_of(rows)
-    wide = widest_float(xp, device)
-    total = xp.zeros((rows.shape[1],), dtype=wide, device=device)
+    first = xp.astype(rows[0, :], widest_float(xp, device))
+    total = xp.zeros_like(first)
     with ignore_overflow():
         for some in blocks_of(rows):
-            total = total + xp.sum(xp.astype(rows[some, :], wide), axis=0)
+            total = total + xp.sum(xp.astype(rows[some, :], first.dtype) - first, axis=0)
     check_finite(total, "sum overflows")
-    return total / rows.shape[0]
+    return first + total / rows.shape[0]
 
 
 def variances(rows: Array, center: Array) -> Array:
@@ -81,18 +96,21 @@ def check_finite(total: Array, what: str) -> None:
 def with_fixed_signs(vectors: Array) -> Array:
     """Rows (k, D), each multiplied by 1 or -1, so that its entry of largest magnitude is positive.
 
-    An eigenvector has no sign of its own, and each library gives another one.
+    An eigenvector has no sign of its own, and each library gives another one. Of entries that are
+    as large but for a thousandth the first counts, or rounding would choose among equal ones.
     """
     xp = namespace_of(vectors)
-    place = xp.argmax(xp.abs(vectors), axis=1)
+    sizes = xp.abs(vectors)
+    close = sizes >= 0.999 * xp.max(sizes, axis=1, keepdims=True)
+    place = xp.argmax(xp.astype(close, xp.int8), axis=1)
     largest = xp.take_along_axis(vectors, place[:, None], axis=1)
     return vectors * xp.where(largest < 0.0, -xp.ones_like(largest), xp.ones_like(largest))
 
 
 def projected(task: str, rows: Array, center: Array, matrix: Array) -> Array:
-    """(rows - center) @ matrix: (N, k), float64 for float64 rows, else float32."""
+    """(rows - center) @ matrix: (N, k), a block at a time, in the `feature_dtype` of the rows."""
     xp, device = namespace_of(rows, matrix), device_of(rows, matrix)
-    dtype = float_dtype(rows)
+    dtype = feature_dtype(rows)
     center, matrix = (xp.astype(x, dtype, copy=False) for x in (center, matrix))
     out = xp.empty((rows.shape[0], matrix.shape[1]), dtype=dtype, device=device)
     for some in blocks_of(rows):
