@@ -63,8 +63,7 @@ def compare(
 
     Hyper-parameters are chosen on the validation part, and each model is fitted again, with the
     best of them, on the training and the validation part. When all are final, the test part is
-    opened, once, for all of them. Ctrl-C prints what is done; before that, the test part stays
-    closed.
+    opened, once, for all of them. Ctrl-C before that leaves it closed, and prints what is done.
     """
     from xpcls import compare as comparison
     from xpcls import data as readers
