@@ -37,6 +37,19 @@ def test_every_part_is_done_once(threads: int, n_parts: int) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 3])
+def test_what_is_done_is_told_by_the_thread_that_asked(threads: int) -> None:
+    told: list[tuple[int, bool]] = []
+    here = threading.current_thread()
+    in_threads(
+        lambda part: None,
+        range(5),
+        threads,
+        lambda done: told.append((done, threading.current_thread() is here)),
+    )
+    assert told == [(done, True) for done in range(1, 6)]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
 def test_an_error_in_a_part_is_raised(threads: int) -> None:
     def work(part: int) -> None:
         if part == 2:

@@ -129,6 +129,29 @@ def test_a_ledger_counts_the_openings_of_earlier_runs(
     assert "The test part was opened 2 times, first at" in out
     _, out, _ = run(capsys, *base, "--seed", 5)  # another seed, another test part
     assert "The test part was opened once, at" in out
+    model = tmp_path / "model.xpcls"
+    run(capsys, "train", "nearest", "--data", shapes, "--out", model)
+    _, out, _ = run(capsys, "evaluate", model, "--data", shapes, "--ledger", ledger)
+    assert "The test part was opened 3 times, first at" in out
+    _, out, _ = run(capsys, "evaluate", model, "--data", shapes)
+    assert "The test part was opened once, at" in out and "when the model was final" in out
+
+
+def test_an_interrupted_run_does_not_claim_the_openings_of_others(
+    capsys: Captured, shapes: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    base = ("compare", "--data", shapes, "--models", "nearest", "--ledger", tmp_path / "ledger")
+    run(capsys, *base)
+    compare = comparing.compare
+
+    def interrupted(*arguments):  # type: ignore[no-untyped-def]
+        yield next(compare(*arguments))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(comparing, "compare", interrupted)
+    code, out, _ = run(capsys, *base)
+    assert code == 130
+    assert out.endswith("The test part was not opened in this run; it was 1 time(s) before.\n")
 
 
 @pytest.mark.parametrize("model", ["softmax", "hinge", "knn", "nearest", "mlp", "convnet"])
@@ -243,6 +266,9 @@ WRONG: list[tuple[str, str]] = [
     ),
     ("train knn --out model.xpcls --set n_neighbors=0", "n_neighbors is 0"),
     ("evaluate no-such-model", "no-such-model"),
+    ("evaluate m --part train --ledger l", "--ledger is for the test part, and --part is train"),
+    ("compare --json .", "--json is ., which is a folder; give the name of a file"),
+    ("train softmax --out .", "--out is ., which is a folder"),
     ("evaluate {readme}", "README"),
     ("predict no-such-model image.png", "no-such-model"),
     ("predict", "MODEL_FILE"),

@@ -95,6 +95,51 @@ def test_the_model_that_is_tested_was_fitted_on_training_and_validation_rows() -
     assert row.test_accuracy == accuracies[0] != accuracies[1]
 
 
+class Spy(Neighbors):
+    """Notes what it is given."""
+
+    def __init__(self, given: list[tuple[str, int, float]]) -> None:
+        super().__init__((1,))
+        object.__setattr__(self, "given", given)
+
+    def tune(self, train: Part, validation: Part, seed: int):  # type: ignore[no-untyped-def]
+        for name, part in (("train", train), ("validation", validation)):
+            self.given.append((name, part[0].shape[0], float(part[0].sum())))  # type: ignore[attr-defined]
+        yield from super().tune(train, validation, seed)
+
+    def fit(self, setting, part: Part, seed: int):  # type: ignore[no-untyped-def]
+        self.given.append(("fit", part[0].shape[0], float(part[0].sum())))  # type: ignore[attr-defined]
+        return super().fit(setting, part, seed)
+
+
+@pytest.mark.parametrize("features", ["raw", "hog", "pca"])
+def test_each_part_plays_its_own_role(monkeypatch: pytest.MonkeyPatch, features: str) -> None:
+    from xpcls import compare as module
+
+    given: list[tuple[str, int, float]] = []
+    monkeypatch.setitem(module.CANDIDATES, "spy", Spy(given))
+    backend = get_backend("numpy")
+    prepared = prepare(DATA, PARTS, backend, features)
+    list(compare(prepared, seal(DATA, PARTS, backend), ["spy"], 0))
+    parts = {"train": prepared.train, "validation": prepared.validation, "fit": prepared.both}
+    rows = {"train": PARTS.train, "validation": PARTS.validation, "fit": PARTS.train_and_validation}
+    assert given == [
+        (name, len(rows[name]), float(parts[name][0].sum()))
+        for name in ("train", "validation", "fit")
+    ]
+
+
+def test_features_of_test_images_are_those_that_were_fitted() -> None:
+    data, numpy = colours(), get_backend("numpy")
+    for features in ("hog+hue", "pca"):
+        prepared = prepare(data, PARTS, numpy, features)
+        images = data.images[PARTS.test]
+        one_by_one = [prepared.of_test(images[i : i + 1]) for i in range(5)]
+        np.testing.assert_allclose(
+            np.concatenate(one_by_one), prepared.of_test(images)[:5], rtol=1e-5, atol=1e-5
+        )
+
+
 def test_one_search_tunes_every_k_as_a_search_for_each_would(backend: Backend) -> None:
     train, validation = (
         (backend.asarray(DATA.images[rows]), backend.asarray(DATA.labels[rows]))

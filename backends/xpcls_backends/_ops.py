@@ -14,7 +14,6 @@ import array_api_extra
 
 from ._place import Array, Device, Namespace, device_of, namespace_of, to_scalar
 
-
 SMALL_INTEGERS = ("bool", "uint8", "int8", "uint16", "int16")  # exact in float32
 
 

@@ -38,8 +38,15 @@ def thread_count(xp: Namespace) -> int:
     return max(1, min(processors, int(limit))) if limit.isdigit() else processors
 
 
-def in_threads(work: Callable[[Part], None], parts: Iterable[Part], threads: int) -> None:
+def in_threads(
+    work: Callable[[Part], None],
+    parts: Iterable[Part],
+    threads: int,
+    tell: Callable[[int], None] | None = None,
+) -> None:
     """Call `work` with each part, `threads` at a time; the parts must not touch each other's data.
+
+    tell : is called, by the thread that called this, with the number of parts that are done.
 
     Meanwhile products of matrices have one thread each: two pools that share the processors are
     slower than either. Work that itself asks for threads gets none, for the same reason.
@@ -48,12 +55,15 @@ def in_threads(work: Callable[[Part], None], parts: Iterable[Part], threads: int
     """
     parts = list(parts)
     if threads == 1 or len(parts) < 2 or _here.is_worker:
-        for part in parts:
+        for done, part in enumerate(parts, start=1):
             work(part)
+            if tell is not None:
+                tell(done)
         return
     with _one_blas_thread(), ThreadPoolExecutor(threads, initializer=_become_worker) as pool:
-        for _ in pool.map(work, parts):
-            pass
+        for done, _ in enumerate(pool.map(work, parts), start=1):
+            if tell is not None:
+                tell(done)
 
 
 def one_thread_products(xp: Namespace) -> AbstractContextManager[Any]:

@@ -70,11 +70,12 @@ def _known(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-def test_part(test: SealedTestSet) -> str:
-    """A sentence on how often the test part was opened."""
+def test_part(test: SealedTestSet, before: int) -> str:
+    """A sentence on how often the test part was opened; `before` this run so many times."""
     openings = test.openings
-    if not openings:
-        return "The test part was not opened."
+    if len(openings) == before:
+        earlier = f" in this run; it was {before} time(s) before" if before else ""
+        return f"The test part was not opened{earlier}."
     if len(openings) == 1:
         models = len(openings[0].models)
         final = "the model was" if models == 1 else f"all {models} models were"

@@ -31,7 +31,7 @@ def lecture(
         Path | None,
         typer.Option(
             help="Also draw what was found: a file that ends in .svg, or for all a folder.",
-            metavar="FILE.svg",
+            metavar="FILE.svg|FOLDER",
         ),
     ] = None,
 ) -> None:
@@ -54,55 +54,62 @@ def lecture(
     if name != ALL and name not in CLAIMS:
         raise ValueError(f"NAME is {name!r}, expected all or one of: {', '.join(CLAIMS)}")
     chosen = list(CLAIMS.values()) if name == ALL else [CLAIMS[name]]
-    files = _files(chosen, picture, folder=name == ALL)
+    if picture is not None:
+        _check_picture(picture, name)
     backend = backend_of(device)
-    failed = []
+    if picture is not None and name == ALL:
+        picture.mkdir(exist_ok=True)
+    holding = 0
     for claim in chosen:
-        finding, failure = _run(claim, backend, seed)
+        finding = _run(claim, backend, seed)
+        holding += finding.holds
         if name == ALL:
-            say(f"{'FAILED' if failure else 'ok':6}  {claim.name}: {claim.title}")
-            for sentence in finding.sentences:
-                say(f"        {sentence}")
+            say(f"{'ok' if finding.holds else 'FAILED':6}  {claim.name}: {claim.title}")
+            for line in finding.report:
+                say(f"        {line}")
         else:
             _explain(claim, finding)
-        if failure:
-            failed.append(claim.name)
-            say(failure)
-        if claim.name in files:
-            finding.picture().save(files[claim.name])
-            note(f"wrote {files[claim.name]}")
+        if picture is not None:
+            file = picture / f"{claim.name}.svg" if name == ALL else picture
+            finding.picture().save(file)
+            note(f"wrote {file}")
     if name == ALL:
-        say(f"{len(chosen) - len(failed)} of {len(chosen)} claims hold")
-    if failed:
+        say(f"{holding} of {len(chosen)} claims hold")
+    if holding < len(chosen):
         raise typer.Exit(1)
 
 
-def _files(claims: list[Claim], picture: Path | None, *, folder: bool) -> dict[str, Path]:
-    """Where the picture of each claim goes; raises where none can be written there."""
+def _check_picture(picture: Path, name: str) -> None:
+    """Raise where the pictures of a claim, or of all, cannot be written to that path."""
     from xpcls.plots import check_path
 
-    if picture is None:
-        return {}
     folder_of(picture, "--picture")
-    if folder:
-        if picture.exists() and not picture.is_dir():
-            raise ValueError(f"--picture is {picture}, a file; for all it is a folder: remove it")
-        picture.mkdir(exist_ok=True)
-        return {claim.name: picture / f"{claim.name}.svg" for claim in claims}
-    check_path(picture, "--picture")
-    return {claim.name: picture for claim in claims}
+    if name != ALL:
+        if picture.is_dir():
+            raise ValueError(
+                f"--picture is {picture}, a folder; for one claim it is a file: give "
+                f"{picture / name}.svg"
+            )
+        check_path(picture, "--picture")
+    elif picture.exists() and not picture.is_dir():
+        raise ValueError(f"--picture is {picture}, a file; for all it is a folder: give another")
+    elif picture.suffix.lower() == ".svg":
+        raise ValueError(
+            f"--picture is {picture}, but for all it is a folder, one file a claim in it: give "
+            "a name without .svg"
+        )
 
 
-def _run(claim: Claim, backend: Backend, seed: int) -> tuple[Finding, str]:
-    """What was found, and what does not hold in a sentence, or nothing."""
+def _run(claim: Claim, backend: Backend, seed: int) -> Finding:
+    """What was found, whether it holds or not."""
     from xpcls.lecture import ClaimFailed
     from xpcls.progress import show_progress
 
     try:
         with show_progress():
-            return claim.run(backend, seed), ""
+            return claim.run(backend, seed)
     except ClaimFailed as error:
-        return error.finding, str(error)
+        return error.finding
 
 
 def _explain(claim: Claim, finding: Finding) -> None:
@@ -118,8 +125,8 @@ def _explain(claim: Claim, finding: Finding) -> None:
     }
     show(table_of(headings, [list(map(_written, row)) for row in finding.rows], numbers))
     say("")
-    for sentence in finding.sentences:
-        say(sentence)
+    for line in finding.report:
+        say(line if finding.holds else f"FAILED: {line}")
     say("")
     cells = [
         (a.what, _written(a.value), a.limit, "ok" if a.holds else "FAILED")

@@ -54,6 +54,14 @@ Settings = Annotated[
         metavar="NAME=VALUE",
     ),
 ]
+Ledger = Annotated[
+    Path | None,
+    typer.Option(
+        help="A file that remembers when the test part was opened, so that earlier openings, of "
+        "`xpcls compare` and `xpcls evaluate`, are counted too. Each --seed has another test part.",
+        metavar="FILE",
+    ),
+]
 ModelFile = Annotated[
     Path, typer.Argument(help="A file that `xpcls train` wrote.", metavar="MODEL_FILE")
 ]

@@ -23,7 +23,6 @@ from xpcls_backends import (
 )
 
 LARGEST_32, LARGEST = 1e15, 1e150  # magnitudes of pixels: sums of their squares are still finite
-ROUND = 128  # blocks between two words of progress: starting threads costs as much as two blocks
 
 
 class Transformer(SklearnTransformer, Estimator):
@@ -129,7 +128,8 @@ def fill_blocks(
     def fill(rows: slice) -> None:
         out[rows, :] = make(images[rows, ...])
 
-    for some in row_blocks(len(blocks), ROUND):
-        in_threads(fill, blocks[some], thread_count(xp))
-        advance(task, some.stop, len(blocks))
+    def tell(done: int) -> None:
+        advance(task, done, len(blocks))
+
+    in_threads(fill, blocks, thread_count(xp), tell)
     return out
