@@ -72,7 +72,8 @@ def test_what_fails_is_said_shown_and_drawn_with_exit_code_1(
     code, out, _ = run(capsys, "rotation", "--picture", file)
     assert code == 1 and file.exists()
     assert re.search(r"^weight +│ +3 │ at most 1 +│ FAILED", out, re.MULTILINE)
-    assert "rotation failed: weight is 3, expected at most 1: 2 too much" in out
+    assert "FAILED: weight is 3, expected at most 1: 2 too much" in out
+    assert "A random rotation" not in out  # what follows where the claim holds
 
 
 def test_all_are_run_though_one_fails_and_drawn_into_a_folder(
@@ -84,6 +85,8 @@ def test_all_are_run_though_one_fails_and_drawn_into_a_folder(
     found = dict(re.findall(r"^(?:ok|(FAILED)) +([a-z-]+): ", out, re.MULTILINE))
     assert set(re.findall(r"^(?:ok|FAILED) +([a-z-]+): ", out, re.MULTILINE)) == set(QUICK)
     assert found["FAILED"] == "rotation" and "2 of 3 claims hold" in out
+    assert re.search(r"^ +weight is 3, expected at most 1: 2 too much$", out, re.MULTILINE)
+    assert "A random rotation" not in out and "From a score of 1.5 on" in out
     assert sorted(path.name for path in folder.iterdir()) == sorted(f"{n}.svg" for n in QUICK)
     assert run(capsys, "all", "--picture", folder)[0] == 1  # the folder may be there already
 
@@ -94,7 +97,15 @@ def test_all_are_run_though_one_fails_and_drawn_into_a_folder(
         ("gravity", "NAME is 'gravity', expected all or one of: unit-balls, rotation"),
         ("margin --picture m.png", "--picture is 'm.png', but pictures are SVG: give a name that"),
         ("margin --picture no/such/m.svg", "--picture is no/such/m.svg, but there is no folder"),
+        (
+            "margin --picture here",
+            "--picture is here, a folder; for one claim it is a file: give h",
+        ),
         ("all --picture file", "--picture is file, a file; for all it is a folder"),
+        (
+            "all --picture all.svg",
+            "--picture is all.svg, but for all it is a folder, one file a cl",
+        ),
         ("--picture m.svg", "--picture is m.svg, but of which claim? Give a NAME, or all"),
         ("margin --device tpu", "'tpu' is not one of 'auto', 'cpu', 'cuda'"),
         ("margin --seed -1", "--seed"),
@@ -109,8 +120,21 @@ def test_what_is_wrong_is_said_in_one_line_with_exit_code_2(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
+    (tmp_path / "here").mkdir()
     code, out, err = run(capsys, *arguments.split())
     assert code == 2 and not out
     lines = err.splitlines()
     assert len(lines) == 1 and lines[0].startswith("xpcls: ") and sentence in lines[0]
-    assert not list(tmp_path.glob("*.svg")) and not list(tmp_path.glob("*.png"))
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "here"]
+
+
+def test_a_device_that_cannot_be_used_leaves_no_folder(
+    capsys: Captured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(name: str) -> None:
+        raise RuntimeError(f"{name} cannot be used here")
+
+    monkeypatch.setattr("xpcls_backends.get_backend", refuse)
+    code, _, err = run(capsys, "all", "--picture", tmp_path / "pictures")
+    assert code != 0 and "cannot be used here" in err
+    assert not (tmp_path / "pictures").exists()

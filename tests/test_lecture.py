@@ -15,7 +15,7 @@ from xpcls_backends import Backend, get_backend
 
 NUMPY = get_backend("numpy")
 WITHOUT_CHANCE = ("unit-balls", "margin")
-SEEDS = {"features": (1,)}  # it draws 3,200 images; the others take a blink
+SEEDS = {"features": (1,), "label-noise": range(1, 31)}  # others: 1 to 5
 
 
 def named(claim: Claim) -> str:
@@ -73,6 +73,7 @@ def test_a_finding_says_what_it_found(claim: Claim, found: dict[str, Finding]) -
         assert not isinstance(cell, float) or math.isfinite(cell)
     assert len(set(finding.headings)) == len(finding.headings)
     assert len({a.what for a in finding.assertions}) == len(finding.assertions)
+    assert finding.report == finding.sentences
     assert str(finding) == f"{claim.name}: {' '.join(finding.sentences)}"
 
 
@@ -114,7 +115,10 @@ def test_a_claim_that_fails_says_what_and_by_how_much(found: dict[str, Finding])
     )
     assert isinstance(caught.value, AssertionError)
     assert caught.value.finding.assertions[-2:] == (bad, worse)
-    assert not caught.value.finding.holds
+    finding = caught.value.finding
+    assert not finding.holds and finding.failed == (bad, worse)
+    assert finding.report == (str(bad), str(worse))  # the sentences would be untrue
+    assert str(finding) == f"parity: {bad} {worse}"
 
 
 @pytest.mark.parametrize(

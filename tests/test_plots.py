@@ -18,7 +18,7 @@ from PIL import Image
 
 from xpcls.plots import Picture, bars, grid, images, lines, plane
 from xpcls.plots._axes import Axis, linear_ticks, log_ticks, make_axis
-from xpcls.plots._marks import COLORS, tint
+from xpcls.plots._marks import COLORS, INK, MUTED, extent, tint
 from xpcls_backends import Backend
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -54,6 +54,41 @@ def pixels(picture: Picture) -> list[Any]:
     return found
 
 
+Box = tuple[float, float, float, float]
+
+
+def boxes(picture: Picture) -> list[tuple[str, str, Box]]:
+    """What each text says, its colour, and its (left, right, top, bottom), by the same guess of
+    the length of a text as the charts'."""
+    found = []
+    for e in root(picture).iter(f"{SVG}text"):
+        text, size = e.text or "", float(e.attrib["font-size"])
+        x, y, long = float(e.attrib["x"]), float(e.attrib["y"]), extent(text, 1) * size
+        begin = {"start": 0.0, "middle": -long / 2, "end": -long}[e.attrib["text-anchor"]]
+        along, above = (begin, begin + long), (-0.8 * size, 0.2 * size)
+        if "transform" in e.attrib:  # turned by a quarter: it runs upwards
+            box = (x + above[0], x + above[1], y - along[1], y - along[0])
+        else:
+            box = (x + along[0], x + along[1], y + above[0], y + above[1])
+        found.append((text, e.attrib["fill"], box))
+    return found
+
+
+def apart(a: Box, b: Box) -> bool:
+    return a[1] <= b[0] or b[1] <= a[0] or a[3] <= b[2] or b[3] <= a[2]
+
+
+def stand_clear_inside(picture: Picture) -> None:
+    """Every text lies in the picture, and ticks are apart."""
+    for text, _, (left, right, top, bottom) in boxes(picture):
+        assert left >= -0.1 and right <= picture.width + 0.1, f"{text}: {left:.0f} to {right:.0f}"
+        assert top >= -0.1 and bottom <= picture.height + 0.1, f"{text}: {top:.0f} to {bottom:.0f}"
+    some = [(text, box) for text, color, box in boxes(picture) if color == MUTED]
+    for i, (text, box) in enumerate(some):
+        for other, another in some[:i]:
+            assert apart(box, another), f"{text} runs into {other}"
+
+
 def every_chart() -> dict[str, Picture]:
     rng = np.random.default_rng(0)
     shown = rng.integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
@@ -76,6 +111,44 @@ def test_a_chart_is_xml_with_a_title_and_the_same_every_time(kind: str) -> None:
     assert picture.svg == every_chart()[kind].svg
     assert str(picture) == picture._repr_svg_() == picture.svg
     assert not re.search(r"nan|inf\b", picture.svg.lower().replace("info", ""))
+
+
+CLASSES = ["disc", "ring", "square", "triangle", "star", "cross", "horizontal stripes"]
+CLASSES += ["vertical stripes", "diagonal stripes", "checkerboard"]
+CROWDED: list[tuple[str, Picture]] = [
+    *list(every_chart().items())[:4],
+    ("six digits", lines({"a": ([0, 5e4, 1e5], [1e6, 2e6, 3e6])}, x_label="x", y_label="loss")),
+    ("tiny", lines({"a": ([1e-5, 2e-5], [1e-5, 1.4e-5])}, x_label="x", y_label="loss")),
+    ("huge", lines({"a": ([1e8, 2e8], [-1e300, 9e299])}, y_label="loss")),
+    ("small", lines({"a": ([0, 1e5], [1e6, 3e6])}, y_label="loss", width=200, height=150)),
+    ("logarithms", lines({"a": ([1, 9], [1e-9, 1])}, log_x=True, log_y=True, width=200)),
+    ("far away", plane({"a": [[1e6, 1e6], [2e6, 3e6]]}, x_label="x", y_label="y", width=160)),
+    ("tiny bars", bars(["cat", "dog"], {"": [1e-5, 3e-5]}, y_label="rate")),
+    ("long labels", bars(CLASSES, {"one": range(10), "two": range(10)}, y_label="accuracy")),
+    ("longer labels", bars([10 * "so ", *CLASSES], {"": range(11)}, y_label="accuracy", width=300)),
+    ("low", bars(CLASSES, {"one": range(10)}, title="t " * 40, width=300, height=150)),
+    ("low lines", lines({w: (None, [1, 2]) for w in CLASSES}, title="t", width=200, height=150)),
+    ("two rows", bars(["HOG and hue", "pixels"], {"": [1, 2]}, width=200)),
+    ("images", images(np.zeros((3, 8, 8), np.uint8), CLASSES[6:9], size=88)),
+]
+
+
+@pytest.mark.parametrize(("kind", "picture"), CROWDED, ids=[kind for kind, _ in CROWDED])
+def test_texts_lie_inside_the_picture_and_ticks_stand_clear(kind: str, picture: Picture) -> None:
+    assert len(boxes(picture)) >= 3
+    stand_clear_inside(picture)
+    names = [(text, box) for text, color, box in boxes(picture) if color == INK]
+    assert all(apart(a, b) for i, (_, a) in enumerate(names) for _, b in names[:i]), kind
+
+
+def test_labels_of_bars_that_have_no_room_are_turned_and_none_is_lost() -> None:
+    picture = bars(CLASSES, {"": range(10)})
+    turned = [e.text for e in root(picture).iter(f"{SVG}text") if "transform" in e.attrib]
+    assert " ".join(filter(None, turned)) == " ".join(CLASSES)
+    narrow = bars([10 * "so ", *CLASSES], {"": range(11)}, width=300)
+    assert {*CLASSES, "so so so so so so s…"} <= set(texts(narrow))
+    wide = bars(CLASSES, {"": range(10)}, width=1200)
+    assert not [e for e in root(wide).iter(f"{SVG}text") if "transform" in e.attrib]
 
 
 def test_all_texts_are_escaped() -> None:
@@ -175,7 +248,9 @@ def test_every_finite_number_has_a_place_on_its_axis(values: list[float]) -> Non
     assert len(axis.ticks) >= 2
     for value in known:
         assert -1e-6 <= axis.share(value) <= 1 + 1e-6
-    assert lines({"a": (None, values)}).svg.count("<path") > 0
+    picture = lines({"a": (None, values)})
+    assert len(circles(picture, COLORS[0])) == len(known)
+    stand_clear_inside(picture)
 
 
 @pytest.mark.parametrize(
@@ -184,6 +259,7 @@ def test_every_finite_number_has_a_place_on_its_axis(values: list[float]) -> Non
         ([0, 1000], False, ["0", "200", "400", "600", "800", "1,000"]),
         ([-0.3, 0.3], False, ["−0.3", "−0.2", "−0.1", "0.0", "0.1", "0.2", "0.3"]),
         ([5, 5], False, ["2", "3", "4", "5", "6", "7", "8"]),
+        ([1e-5, 1.4e-5], False, ["1.0·10⁻⁵", "1.1·10⁻⁵", "1.2·10⁻⁵", "1.3·10⁻⁵", "1.4·10⁻⁵"]),
         ([1, 8], True, ["1", "2", "5", "10"]),
         ([1e-6, 1e-4], True, ["10⁻⁶", "2·10⁻⁶", "5·10⁻⁶", "10⁻⁵", "2·10⁻⁵", "5·10⁻⁵", "10⁻⁴"]),
         ([1e3, 1e8], True, ["1,000", "10,000", "10⁵", "10⁶", "10⁷", "10⁸"]),

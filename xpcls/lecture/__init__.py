@@ -3,7 +3,7 @@
     from xpcls import lecture
 
     finding = lecture.run("parity")           # ClaimFailed where it does not hold
-    print(finding.sentences)
+    print(finding)
     finding.picture().save("parity.svg")
 
 CLAIMS is the table of them, by name, in the order of the lectures. The experiments run the

@@ -70,8 +70,9 @@ def within(what: str, value: float, low: float, high: float) -> Assertion:
 class Finding:
     """What running a claim gave.
 
-    name, title : of the claim. sentences : what was found, in words with the numbers in them.
-    headings, rows : the same as a table of Python numbers. assertions : what had to hold.
+    name, title : of the claim. sentences : what follows where the claim holds, in words with the
+    numbers in them; print `report`, which knows whether it does. headings, rows : the same as a
+    table of Python numbers. assertions : what had to hold.
     """
 
     name: str = ""
@@ -85,14 +86,24 @@ class Finding:
     @property
     def holds(self) -> bool:
         """Whether everything that had to hold does."""
-        return all(assertion.holds for assertion in self.assertions)
+        return not self.failed
+
+    @property
+    def failed(self) -> tuple[Assertion, ...]:
+        """What had to hold and does not."""
+        return tuple(assertion for assertion in self.assertions if not assertion.holds)
+
+    @property
+    def report(self) -> tuple[str, ...]:
+        """The sentences; where something does not hold, that instead: they would be untrue."""
+        return tuple(map(str, self.failed)) or self.sentences
 
     def picture(self) -> Picture:
         """What was found as a picture."""
         return self.draw()
 
     def __str__(self) -> str:
-        return f"{self.name}: {' '.join(self.sentences)}"
+        return f"{self.name}: {' '.join(self.report)}"
 
 
 class ClaimFailed(AssertionError):
@@ -102,7 +113,7 @@ class ClaimFailed(AssertionError):
     """
 
     def __init__(self, finding: Finding) -> None:
-        failed = [assertion for assertion in finding.assertions if not assertion.holds]
+        failed = finding.failed
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         super().__init__(f"{finding.name} failed: {failed[0]}{more}")
         self.finding = finding

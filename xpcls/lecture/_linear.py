@@ -12,7 +12,7 @@ from xpcls.linear import LinearClassifier
 from xpcls.neighbors import KNeighborsClassifier
 from xpcls.networks import MLPClassifier
 from xpcls.plots import Picture, bars, grid, images, plane
-from xpcls_backends import Backend, HostGenerator, namespace_of, to_host
+from xpcls_backends import Array, Backend, HostGenerator, namespace_of, to_host
 
 from ._claim import Finding, at_least, at_most, claim, floats
 from ._data import of_classes, regions
@@ -20,7 +20,7 @@ from ._data import of_classes, regions
 BITS = (2, 3, 4)
 SIDE = 20  # pixels of an image of a horse, whose trunk and legs are:
 BODY = ((9, 13, 5, 15), (13, 18, 5, 7), (13, 18, 13, 15))
-FREQUENCIES = (0.6, 0.25, 0.1, 0.05)
+FREQUENCIES = (0.25, 0.6, 0.1, 0.05)
 
 
 @claim("parity", "Parity defeats a linear classifier, and neither neighbours nor a network")
@@ -33,45 +33,69 @@ def parity(backend: Backend, generator: HostGenerator) -> Finding:
     traditional classifiers fail as well; that is true of linear ones alone.
 
     Measured: accuracy on 320 new rows, as many at each corner, of the softmax and the SVM, of
-    5-NN and of a network with one hidden layer.
+    5-NN and of a network with one hidden layer; and that of the same two linear classifiers when
+    they are asked for the first bit of the same rows, which a line tells.
     """
     rows, assertions, trained = [], [], []
     for bits in BITS:
         (X, y), (X_new, y_new) = (_parity_rows(bits, 320, generator) for _ in range(2))
         train = floats(X, backend), backend.asarray(y)
+        linear: dict[str, Classifier] = {
+            loss: LinearClassifier(loss, epochs=30, random_state=0) for loss in ("softmax", "hinge")
+        }
+        first, first_new = backend.asarray(1 * (X[:, 0] > 0)), X_new[:, 0] > 0
+        one_bit = [
+            _accuracy(model.fit(train[0], first), floats(X_new, backend), first_new)
+            for model in linear.values()
+        ]
         models: dict[str, Classifier] = {
-            "softmax": LinearClassifier("softmax", epochs=30, random_state=0),
-            "hinge": LinearClassifier("hinge", epochs=30, random_state=0),
+            **linear,
             "5-NN": KNeighborsClassifier(5),
             "network": MLPClassifier(
                 32, learning_rate=0.01, epochs=40, batch_size=64, random_state=0
             ),
         }
         found = [
-            model.fit(*train).score(floats(X_new, backend), backend.asarray(y_new))
-            for model in models.values()
+            _accuracy(model.fit(*train), floats(X_new, backend), y_new) for model in models.values()
         ]
-        rows.append((bits, *found))
+        rows.append((bits, *found, *one_bit))
         trained.append((models, X, y))
         assertions += [
-            at_most(f"{bits} bits: accuracy of a linear classifier", max(found[:2]), 0.8),
+            at_most(f"{bits} bits: accuracy of linear classifiers", max(found[:2]), 0.8),
             at_least(f"{bits} bits: accuracy of 5-NN", found[2], 0.95),
             at_least(f"{bits} bits: accuracy of the network", found[3], 0.95),
+            at_least(f"{bits} bits: their accuracy on the first bit", min(one_bit), 0.95),
         ]
-    linear = [accuracy for row in rows for accuracy in row[1:3]]
-    others = [accuracy for row in rows for accuracy in row[3:]]
+    parities, others, bit = (
+        [accuracy for row in rows for accuracy in row[some]]
+        for some in (slice(1, 3), slice(3, 5), slice(5, 7))
+    )
     return Finding(
         sentences=(
             f"On the parity of {BITS[0]} to {BITS[-1]} bits linear classifiers reach "
-            f"{min(linear):.1%} to {max(linear):.1%}; guessing has 50%, and no line more than 75% "
-            "of two bits.",
+            f"{min(parities):.1%} to {max(parities):.1%}; guessing has 50%, and no line "
+            "more than 75% of two bits.",
             f"5 neighbours, and a network of 32 hidden units, reach at least {min(others):.1%}.",
+            f"Of the first bit the linear classifiers are right on {min(bit):.1%} or more.",
         ),
-        headings=("bits", "softmax", "hinge", "5-NN", "network"),
+        headings=(
+            "bits",
+            "softmax",
+            "hinge",
+            "5-NN",
+            "network",
+            "softmax, first bit",
+            "hinge, first bit",
+        ),
         rows=tuple(rows),
         assertions=tuple(assertions),
         draw=lambda: _parity_picture(*trained[0], backend),
     )
+
+
+def _accuracy(model: Classifier, X: Array, y: Any) -> float:
+    """The share of rows on which what a model predicts is y, host numbers."""
+    return float((to_host(model.predict(X)) == y).mean())
 
 
 def _parity_rows(bits: int, n: int, generator: HostGenerator) -> tuple[Any, Any]:
@@ -132,7 +156,7 @@ def two_headed_horse(backend: Backend, generator: HostGenerator) -> Finding:
     return Finding(
         sentences=(
             "Trained on horses that look left or right, the template agrees with a head on the "
-            f"left (correlation {both[0]:.2f}) and on the right ({both[1]:.2f}): it has two heads.",
+            f"left (correlation {both[0]:.2f}) and with one on the right ({both[1]:.2f}).",
             f"It resembles its mirror image, correlation {mirrored['both poses']:.2f}; that of a "
             f"classifier which saw horses looking left alone has {mirrored['left alone']:.2f}.",
         ),
@@ -242,20 +266,21 @@ def bias(backend: Backend, generator: HostGenerator) -> Finding:
     found, wanted = ([value - values[0] for value in values] for values in (biases, logs))
     away = max(abs(a - b) for a, b in zip(found, wanted, strict=True))
     off = max(abs(s - c / len(labels)) for s, c in zip(shares, counts, strict=True))
-    wrong = int((to_host(model.predict(X)) != 0).sum())
+    most = counts.index(max(counts))
+    right = float((to_host(model.predict(X)) == most).mean())
     return Finding(
         sentences=(
             f"Trained on zeros with classes of {', '.join(f'{f:.0%}' for f in FREQUENCIES)}, the "
             f"biases differ by the logarithms of the frequencies, to {away:.1g}.",
-            f"The probabilities are the frequencies to {off:.1g}, and every row is given to the "
-            "most frequent class.",
+            f"The probabilities are the frequencies to {off:.1g}, and {right:.0%} of the rows are "
+            f"given to the most frequent class, {most}.",
         ),
         headings=("class", "frequency", "probability", "bias - first", "ln frequency - first"),
         rows=tuple(zip(range(len(counts)), FREQUENCIES, shares, found, wanted, strict=True)),
         assertions=(
             at_most("the largest |difference of biases - of log frequencies|", away, 0.02),
             at_most("the largest |probability - frequency|", off, 0.005),
-            at_most("rows not given to the most frequent class", wrong, 0),
+            at_least("share of rows given to the most frequent class", right, 1),
         ),
         draw=lambda: bars(
             [f"{f:.0%} of the rows" for f in FREQUENCIES],

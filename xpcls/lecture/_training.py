@@ -7,13 +7,22 @@ from dataclasses import dataclass, field
 from statistics import linear_regression
 from typing import Any, ClassVar
 
+from xpcls.distances import pairwise
 from xpcls.linear_model import LinearModel
 from xpcls.optimizers import Constant, Objective, Parameters
 from xpcls.plots import lines
 from xpcls.training import Settings, start_run, train
-from xpcls_backends import Array, Backend, HostGenerator, namespace_of, row_blocks, to_scalar
+from xpcls_backends import (
+    Array,
+    Backend,
+    HostGenerator,
+    namespace_of,
+    row_blocks,
+    to_host,
+    to_scalar,
+)
 
-from ._claim import Finding, at_most, claim, floats, within
+from ._claim import Finding, at_least, at_most, claim, floats, within
 
 SIZES = (1, 4, 16, 64, 128)  # rows of a mini-batch; each divides the number of rows
 N, CLASSES, FEATURES = 256, 3, 12
@@ -33,7 +42,8 @@ def mini_batches(backend: Backend, generator: HostGenerator) -> Finding:
     Measured: the gradients that the training loop computes, by an optimiser that records them
     and stays where it is: their mean against the full gradient, in standard errors; and the slope
     of ln variance against ln B, which should be -1 once the last factor is divided out. An epoch
-    without replacement sees every row once, so the mean of its gradients is g to rounding.
+    without replacement sees every row once, so the mean of its gradients is g to rounding; and
+    each epoch has an order of its own: of 64 rows of 256, no two epochs begin with the same.
     """
     X = generator.standard_normal((N, FEATURES))
     scores = X @ generator.standard_normal((FEATURES, CLASSES))
@@ -57,12 +67,14 @@ def mini_batches(backend: Backend, generator: HostGenerator) -> Finding:
 
     full = gradient(slice(None))
     spread = _variance(backend.xp.stack([gradient(row) for row in row_blocks(N, 1)]), full)  # s^2
-    rows, assertions, slopes = [], [], []
+    rows, assertions, slopes, apart = [], [], [], math.inf
     for how, replace in (("with", True), ("without", False)):
         scaled, away = [], []
         for size in SIZES:
             found = recorded(size, replace)
             variance = _variance(found, full)
+            if (size, replace) == (64, False):
+                apart = _least_apart(found[:: N // size, :]) / math.sqrt(variance)
             finite = 1.0 if replace else (N - size) / (N - 1)
             distance = _length(backend.xp.mean(found, axis=0) - full)
             unit = math.sqrt(variance / found.shape[0]) if replace else _length(full)
@@ -82,14 +94,17 @@ def mini_batches(backend: Backend, generator: HostGenerator) -> Finding:
             within(f"{how} replacement: the largest variance / theory", max(ratios), 0.75, 1.25),
             within(f"{how} replacement: slope of ln variance", slopes[-1], -1.1, -0.9),
         ]
+    assertions.append(
+        at_least("first gradients of two epochs: least distance / deviation", apart, 0.1)
+    )
     k = len(SIZES)
     return Finding(
         sentences=(
             "Drawn with replacement, mini-batches have gradients whose mean lies within "
             f"{max(r[4] for r in rows[:k]):.2f} standard errors of the full gradient; over epochs "
             f"without replacement it is the full gradient, to {max(r[4] for r in rows[k:]):.1g}.",
-            "Four times the rows, a quarter of the variance: ln variance falls with ln B at a "
-            f"slope of {slopes[0]:.3f} with replacement, and without, once (N - B) / (N - 1) is "
+            "The logarithm of their variance changes with ln B at a slope of "
+            f"{slopes[0]:.3f} with replacement, and without, once (N - B) / (N - 1) is "
             f"divided out, of {slopes[1]:.3f}.",
         ),
         headings=("replacement", "B", "variance", "theory", "distance of the mean"),
@@ -148,6 +163,13 @@ def _variance(gradients: Array, full: Array) -> float:
     away = gradients - full[None, :]
     xp = namespace_of(away)
     return float(to_scalar(xp.mean(xp.vecdot(away, away))))
+
+
+def _least_apart(gradients: Array) -> float:
+    """The least distance between two rows."""
+    distances = to_host(pairwise(gradients, gradients)).tolist()
+    least: float = min(min(row[:i]) for i, row in enumerate(distances) if i)
+    return least
 
 
 def _length(x: Array) -> float:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ._marks import INK, MUTED, RULE, SMALL, drawable, words
+from ._marks import INK, MUTED, RULE, SMALL, drawable, extent, words
 
 DIGITS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 FLAT, SMALLEST = 1e-9, 1e-290  # numbers that differ by so little, or are so small, are equal
 MOST_FINE = 9  # ticks at 1, 2 and 5 times powers of ten
-LEFT, BELOW, RIGHT = 74, 52, 18  # room beside a frame for ticks and labels
+PLAIN = (1e-4, 1e7)  # the largest tick of a linear axis that is written without a power of ten
+BELOW = 52  # room under a frame for ticks and a label
+EDGE, LABEL, GAP = 12, 18, 8  # room beside a picture's edge, for a turned label, before a tick
+NARROWEST = 40.0  # a frame, across and up
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,7 @@ def make_axis(
             half = largest / 2 if largest >= SMALLEST else 0.5
             low, high = low - half, high + half
         ticks = linear_ticks(low, high, about)
-        places = decimals(ticks[1] - ticks[0])
-        marked = [(tick, written(tick, places)) for tick in ticks]
+        marked = list(zip(ticks, written(ticks), strict=True))
     else:
         if low <= 0:
             raise ValueError(
@@ -106,11 +109,19 @@ def decimals(step: float) -> int:
     return max(0, -math.floor(math.log10(step) + 1e-9))
 
 
-def written(value: float, places: int) -> str:
-    """A tick of a linear axis."""
-    if abs(value) >= 1e7 or places > 6:
-        return f"{value:.6g}".replace("-", "−")
-    return f"{value:,.{places}f}".replace("-", "−")
+def written(ticks: Sequence[float]) -> list[str]:
+    """The ticks of a linear axis: 0.5, 2,000; or 1.2·10⁷, all of them by one power of ten."""
+    step, largest = ticks[1] - ticks[0], max(map(abs, ticks))
+    fewest, most = PLAIN
+    if fewest <= largest < most:
+        texts = [f"{tick:,.{decimals(step)}f}" for tick in ticks]
+    else:
+        exponent = math.floor(math.log10(largest) + 1e-9)
+        unit = 10.0**exponent
+        power = f"·10{str(exponent).translate(DIGITS)}"
+        places = decimals(step / unit)
+        texts = [f"{tick / unit:.{places}f}{power}" if tick else "0" for tick in ticks]
+    return [text.replace("-", "−") for text in texts]
 
 
 def written_power(value: float) -> str:
@@ -121,6 +132,23 @@ def written_power(value: float) -> str:
     factor = round(value / 10.0**exponent)
     power = f"10{str(exponent).translate(DIGITS)}"
     return power if factor == 1 else f"{factor}·{power}"
+
+
+def margins(x: Axis, y: Axis) -> tuple[float, float]:
+    """The room that two axes need to the left and to the right of their frame."""
+    halves = [extent(text, SMALL) / 2 for _, text in x.ticks] or [0.0]
+    widest = max((extent(text, SMALL) for _, text in y.ticks), default=0.0)
+    left = EDGE + (LABEL if y.label else 0) + widest + GAP
+    return max(left, halves[0] + EDGE / 2), max(EDGE, halves[-1] + EDGE / 2)
+
+
+def spread(places: Sequence[float], lengths: Sequence[float]) -> int:
+    """The least k for which every k-th of some texts, so long and centred so, stands clear."""
+    for k in range(1, len(places)):
+        kept = list(zip(places, lengths, strict=True))[::k]
+        if all(abs(b - a) > (n + m) / 2 for (a, n), (b, m) in itertools.pairwise(kept)):
+            return k
+    return max(1, len(places))
 
 
 @dataclass(frozen=True)
@@ -182,20 +210,22 @@ class Frame:
             f'<path d="M{self.left:.1f} {self.top:.1f}V{bottom:.1f}H{self.left + self.width:.1f}" '
             f'stroke="{INK}" fill="none"/>'
         ]
+        heights = [self._down(tick) for tick, _ in self.y.ticks]
+        every = spread(heights, [float(SMALL)] * len(heights))
         parts += [
-            words(self.left - 8, self._down(tick) + 4, text, size=SMALL, anchor="end", fill=MUTED)
-            for tick, text in self.y.ticks
+            words(self.left - GAP, down + 4, text, size=SMALL, anchor="end", fill=MUTED)
+            for down, (_, text) in list(zip(heights, self.y.ticks, strict=True))[::every]
         ]
         if names:
+            places = [self._across(tick) for tick, _ in self.x.ticks]
+            every = spread(places, [extent(text, SMALL) + GAP for _, text in self.x.ticks])
             parts += [
-                words(
-                    self._across(tick), bottom + 18, text, size=SMALL, anchor="middle", fill=MUTED
-                )
-                for tick, text in self.x.ticks
+                words(across, bottom + 18, text, size=SMALL, anchor="middle", fill=MUTED)
+                for across, (_, text) in list(zip(places, self.x.ticks, strict=True))[::every]
             ]
         parts.append(words(middle, bottom + 40, self.x.label, anchor="middle"))
         upright = self.top + self.height / 2
-        parts.append(words(self.left - 54, upright, self.y.label, anchor="middle", turned=True))
+        parts.append(words(EDGE + GAP, upright, self.y.label, anchor="middle", turned=True))
         return [part for part in parts if part]
 
     def _across(self, x: float) -> float:

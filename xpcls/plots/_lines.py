@@ -7,7 +7,7 @@ from typing import Any
 
 from xpcls.options import check_choice, check_number
 
-from ._axes import BELOW, LEFT, RIGHT, Frame, make_axis
+from ._axes import BELOW, NARROWEST, Frame, make_axis, margins
 from ._marks import PAPER, color, dash, drawable, legend, numbers
 from ._picture import Picture, heading
 
@@ -32,7 +32,8 @@ def lines(
         infinity leave a gap. Series of up to 40 points have a marker at each.
     log_x, log_y : logarithmic axes, for numbers above 0.
     dashed : names of series drawn dashed and without markers: what theory says, or a limit.
-    width, height : of the picture in pixels.
+    width, height : of the picture in pixels; it is higher where title and legend leave too little
+        for the curves.
 
     Raises ValueError for no series, lengths that differ, no finite number, and numbers of 0 or
     less on a logarithmic axis.
@@ -50,16 +51,14 @@ def lines(
         if name in dashed:
             styles[i] = f'stroke="{color(i)}" stroke-dasharray="6 5"'
     signs = [f'<path d="M-11 0H11" stroke-width="2.2" {style}/>' for style in styles]
-    keys, top = legend(LEFT, top, list(curves), width - LEFT - RIGHT, signs)
     xs, ys = ([point[i] for points in curves.values() for point in points] for i in (0, 1))
-    frame = Frame(
-        make_axis(xs, "x of the series", label=x_label, log=log_x, about=7),
-        make_axis(ys, "y of the series", label=y_label, log=log_y, about=5),
-        LEFT,
-        top + 6,
-        width - LEFT - RIGHT,
-        height - top - 6 - BELOW,
-    )
+    x_axis = make_axis(xs, "x of the series", label=x_label, log=log_x, about=7)
+    y_axis = make_axis(ys, "y of the series", label=y_label, log=log_y, about=5)
+    left, right = margins(x_axis, y_axis)
+    across = max(width - left - right, NARROWEST)
+    keys, top = legend(left, top, list(curves), across, signs)
+    high = max(height - top - 6 - BELOW, NARROWEST)
+    frame = Frame(x_axis, y_axis, left, top + 6, across, high)
     parts += [*keys, *frame.rules(), *frame.labels()]
     for (name, points), style, i in zip(curves.items(), styles, range(len(curves)), strict=True):
         parts.append(
@@ -71,6 +70,7 @@ def lines(
                 f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.6" fill="{color(i)}" stroke="{PAPER}"/>'
                 for x, y in (frame.place(*point) for point in points if all(map(drawable, point)))
             ]
+    height = max(height, top + 6 + high + BELOW)
     return Picture("\n".join(parts), width, height, title or ", ".join(curves))
 
 

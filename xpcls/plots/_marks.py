@@ -78,6 +78,11 @@ def paragraph(
     return parts, y + len(rows) * step
 
 
+def extent(text: str, size: int) -> float:
+    """About how long a text is, in pixels."""
+    return EM * size * len(text)
+
+
 def broken(text: str, width: float, size: int) -> list[str]:
     """The lines of a text that may be about `width` wide."""
     letters = max(8, int(width / (EM * size)))
@@ -97,7 +102,7 @@ def legend(
     for name, sign in zip(names, signs, strict=True):
         if not name:
             continue
-        long = 30 + EM * SMALL * len(name) + 16
+        long = 30 + extent(name, SMALL) + 16
         if across > 0 and across + long > width:
             across, down = 0.0, down + 19
         parts.append(f'<g transform="translate({x + across + 11:.1f} {down + 8:.1f})">{sign}</g>')

@@ -8,7 +8,7 @@ from typing import Any
 from xpcls.options import check_number
 from xpcls_backends import to_host
 
-from ._axes import BELOW, LEFT, RIGHT, Frame, make_axis
+from ._axes import BELOW, NARROWEST, Frame, make_axis, margins
 from ._images import png_address
 from ._marks import INK, PAPER, color, drawable, legend, numbers, tint
 from ._picture import Picture, heading
@@ -53,20 +53,16 @@ def plane(
             f"the plane reaches over {right - left:g} across and {top - bottom:g} up, but one side "
             f"may be {LONGEST:g} times the other at most: give limits, or draw it with lines"
         )
-    across = width - LEFT - RIGHT
+    x_axis = make_axis((left, right), "limits", label=x_label, snug=True, about=5)
+    y_axis = make_axis((bottom, top), "limits", label=y_label, snug=True, about=5)
+    beside, beyond = margins(x_axis, y_axis)
+    across = max(width - beside - beyond, NARROWEST)
     high = across * (top - bottom) / (right - left)
     names = list(dict.fromkeys([*groups, *shapes]))
     parts, y = heading(title, width)
     signs = [_sign(i, name in groups, radius) for i, name in enumerate(names)]
-    keys, y = legend(LEFT, y, names, across, signs)
-    frame = Frame(
-        make_axis((left, right), "limits", label=x_label, snug=True, about=5),
-        make_axis((bottom, top), "limits", label=y_label, snug=True, about=5),
-        LEFT,
-        y + 6,
-        across,
-        high,
-    )
+    keys, y = legend(beside, y, names, across, signs)
+    frame = Frame(x_axis, y_axis, beside, y + 6, across, high)
     inside = [] if cells is None else [_raster(cells, frame)]
     inside += frame.rules() if cells is None else []
     inside += [
