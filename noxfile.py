@@ -57,11 +57,9 @@ def install(session: nox.Session, project: str, *requirements: str) -> None:
     session.install(*anew, project, *requirements)
 
 
-def run_pytest(session: nox.Session, *args: str, require: str = "") -> None:
+def run_pytest(session: nox.Session, *args: str, **environment: str) -> None:
     """Test the installed copy: pytest's pythonpath, which points at the checkout, is emptied."""
-    env = {"XPCLS_TEST_INSTALLED": "1"}
-    if require:
-        env["XPCLS_REQUIRE"] = require
+    env = {"XPCLS_TEST_INSTALLED": "1", **environment}
     session.run("pytest", "-o", "pythonpath=", *args, *session.posargs, env=env)
 
 
@@ -69,7 +67,11 @@ def run_pytest(session: nox.Session, *args: str, require: str = "") -> None:
 def tests(session: nox.Session) -> None:
     """The tests of the installed package: on NumPy, and on strict devices in place of a GPU."""
     install(session, ".", *group("test"))
-    run_pytest(session, "-n", "auto")
+    # Processes whose BLAS libraries each have a thread a core wait for each other: 370 s where
+    # these took 206, on 2 cores. The tests of those threads come after.
+    run_pytest(session, "-n", "auto", OPENBLAS_NUM_THREADS="1")
+    if not session.posargs:
+        run_pytest(session, "tests/test_backends_threads.py")
 
 
 # virtualenv, because pip's settings say where a CPU build of torch lies, and uv reads none.
@@ -90,7 +92,7 @@ def tests_gpu(session: nox.Session) -> None:
             session.error(f"{found}, and XPCLS_REQUIRE asks for one")
         session.skip(f"{found}: nothing was tested on CuPy")
     install(session, f".[cuda{min(major, NEWEST_CUDA)}]", *group("test"))
-    run_pytest(session, "-m", "gpu", "--backend", "cupy", require="cupy")
+    run_pytest(session, "-m", "gpu", "--backend", "cupy", XPCLS_REQUIRE="cupy")
 
 
 @nox.session
