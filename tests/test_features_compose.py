@@ -131,6 +131,8 @@ def test_parameters_of_parts_are_set_by_name() -> None:
         ValueError, match=r"Invalid parameter 'hog__cells' .* steps, knn, and name__"
     ):
         pipeline.set_params(hog__cells=3)
+    with pytest.raises(ValueError, match="Invalid parameter 'steps__cells'"):
+        pipeline.set_params(steps__cells=3)
     with pytest.raises(ValueError, match="Invalid parameter 'depth' for estimator KNeighbors"):
         pipeline.set_params(knn__depth=3)
 

@@ -49,13 +49,12 @@ class _Composed(Estimator):
         owner = self._parts_parameter
         if owner in params:  # first: the other names may be of the new parts
             setattr(self, owner, params.pop(owner))
-        known = self.get_params()
-        unknown = next((key for key in params if key.partition("__")[0] not in known), None)
+        names = [name for name, _ in self._parts()]
+        unknown = next((key for key in params if key.partition("__")[0] not in names), None)
         if unknown is not None:
-            names = (key for key in known if "__" not in key)
             raise ValueError(
                 f"Invalid parameter {unknown!r} for estimator {type(self).__name__}; "
-                f"valid parameters are: {', '.join(names)}, and name__parameter"
+                f"valid parameters are: {', '.join((owner, *names))}, and name__parameter"
             )
         if any("__" not in key for key in params):
             parts = [(name, params.pop(name, part)) for name, part in self._parts()]
