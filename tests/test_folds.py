@@ -172,6 +172,34 @@ def test_labels_may_live_on_a_device(backend: Backend) -> None:
     assert same(checked_splits(4, y), list(theirs.StratifiedKFold(4).split(y, y)))
 
 
+@pytest.mark.parametrize(
+    "y",
+    [
+        np.asarray([0.5, 1, 0.5, 1], object),
+        np.asarray([0, 1, 0, 1], object),
+        np.asarray(["a", "b", "a", "b"], object),
+        np.asarray([0.5, 1, 0.5, 1]),
+    ],
+)
+def test_what_is_stratified_is_what_scikit_learn_stratifies(y: Any) -> None:
+    assert type(check_cv(2, y)).__name__ == type(theirs.check_cv(2, y, classifier=True)).__name__
+
+
+def test_a_column_of_labels_or_groups_is_taken() -> None:
+    y = labels(30, 3, 0)
+    for kind in (StratifiedKFold, GroupKFold):
+        flat, column = (all_folds(kind(3), 30, v, v) for v in (y, y[:, None]))
+        assert same(flat, column)
+    with pytest.raises(ValueError, match=r"groups has shape \(30, 2\), expected \(30,\)"):
+        GroupKFold(3).split(y, y, np.stack([y, y], axis=1))
+
+
+def test_groups_on_a_device_reach_scikit_learns_splitter(backend: Backend) -> None:
+    groups = np.arange(30) % 6
+    found = checked_splits(theirs.GroupKFold(3), labels(30, 2, 1), backend.asarray(groups))
+    assert same(found, list(theirs.GroupKFold(3).split(groups, groups=groups)))
+
+
 def test_what_cv_may_be() -> None:
     y = labels(30, 2, 0)
     listed = [(np.arange(20), np.arange(20, 30)), ([5, 6], [7])]
@@ -204,8 +232,24 @@ def test_what_cv_may_be() -> None:
             lambda: GroupKFold(3).split([1] * 4, None, [0, 0, 1, 1]),
             "n_splits is 3, but groups holds 2 different ones",
         ),
+        (
+            lambda: GroupKFold(2).split([1] * 3, None, np.asarray(["a", None, "b"], object)),
+            "groups holds None; leave those rows out, or give each a group of its own",
+        ),
+        (lambda: GroupKFold(2).split([1] * 3, None, [0.0, np.nan, 1.0]), "groups holds NaN; leave"),
+        (
+            lambda: GroupKFold(2).split([1] * 2, None, np.asarray([1, np.float32("nan")], object)),
+            "groups holds np.float32.nan.",
+        ),
+        (
+            lambda: StratifiedKFold(2).split([1] * 3, np.asarray([0, None, 1], object)),
+            "y holds None; leave those rows out, or fill them",
+        ),
         (lambda: check_cv("five"), "cv is 'five', expected a number of folds, a splitter"),
         (lambda: check_cv(True), "cv is True, expected a number of folds"),
+        (lambda: check_cv({"a": 1}), r"cv is \{'a': 1\}, expected a number of folds"),
+        (lambda: check_cv(KFold), "cv is <class .*KFold'>, expected a number of folds"),
+        (lambda: check_cv(theirs.KFold), "cv is <class .*KFold'>, expected a number of folds"),
         (lambda: check_cv(2.5), "cv is 2.5, expected a number of folds"),
         (lambda: check_cv(1, [0, 1]), "cv is 1, expected an integer of at least 2"),
     ],
@@ -219,6 +263,10 @@ def test_what_cannot_be_is_named(make: Any, message: str) -> None:
     ("cv", "message"),
     [
         ([], r"cv is \[\], which gives no folds"),
+        ([1, 2], r"fold 0 of cv is 1, expected \(training rows, validation rows\)"),
+        ([([0], [1], [2])], r"fold 0 of cv is \(\[0\], \[1\], \[2\]\), expected \(training"),
+        ([([0], [1]), ([0],)], r"fold 1 of cv is \(\[0\],\), expected \(training rows"),
+        ([([[0], [1, 2]], [3])], r"the training rows of fold 0 of cv is \[\[0\], \[1, 2\]\], exp"),
         ([([0, 1], [1, 2])], "fold 0 of cv trains on row 1 and validates on it"),
         ([([0, 1], [9])], "fold 0 of cv names rows 9 to 9, but there are 4"),
         ([([0, 1], [-1])], "fold 0 of cv names rows -1 to -1"),

@@ -232,6 +232,19 @@ def test_without_refit_there_is_a_choice_and_no_model() -> None:
             method(X)
 
 
+def test_without_refit_k_may_exceed_the_rows_where_folds_repeat_them() -> None:
+    X, y = blobs()
+    cv = [(list(range(80)) * 2, range(80, 90))]
+    search = KNeighborsClassifierCV((91,), ("l1",), cv, refit=False).fit(X, y)
+    assert search.best_params_ == {"metric": "l1", "n_neighbors": 91}
+
+
+def test_values_of_k_may_be_a_range_or_an_array() -> None:
+    X, y = blobs()
+    tried = [KNeighborsClassifierCV(ks).fit(X, y) for ks in (range(1, 4), np.arange(1, 4))]
+    assert tried[0].best_params_ == tried[1].best_params_
+
+
 def test_ctrl_c_keeps_the_folds_that_are_finished(monkeypatch: pytest.MonkeyPatch) -> None:
     X, y = blobs()
     whole = KNeighborsClassifierCV((1, 3), cv=5).fit(X, y).cv_results_
@@ -296,6 +309,12 @@ def test_clone_pickle_and_nesting() -> None:
     ("params", "message"),
     [
         ({"n_neighbors": 5}, r"n_neighbors is 5, expected several, such as \(1, 3, 5\)"),
+        ({"n_neighbors": iter([1, 3])}, "n_neighbors is <list_iterator .*, expected several"),
+        ({"metrics": iter(["l1"])}, "metrics is <list_iterator .*, expected several"),
+        (
+            {"n_neighbors": (1, 91), "cv": [(list(range(80)) * 2, range(80, 90))]},
+            "n_neighbors holds 91, but X has only 90 rows to fit the best on; leave out",
+        ),
         ({"n_neighbors": "15"}, "n_neighbors is '15', expected several"),
         ({"n_neighbors": ()}, "n_neighbors is empty, expected at least one"),
         ({"n_neighbors": (1, 0)}, "n_neighbors is 0, expected an integer of at least 1"),

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
-from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.model_selection import KFold
 from sklearn.neighbors import KNeighborsClassifier as Theirs
 
 from xpcls.model_selection import KNeighborsClassifierCV
@@ -35,10 +36,12 @@ class Cell:
     """One k on one fold. by_rule : the predictions of a loop over exact distances.
 
     open : of each digit, whether the choice among equal distances decides its class.
+    theirs : scikit-learn's predictions, whose share of hits is what its search calls a score.
     """
 
     by_rule: Any
     open: Any
+    theirs: Any
 
 
 def vote(labels: Any) -> int:
@@ -57,12 +60,7 @@ def is_open(labels: Any, distances: Any, k: int) -> bool:
     return len({vote(np.r_[labels[nearer], chosen]) for chosen in choices}) > 1
 
 
-@pytest.fixture(scope="module", params=METRICS)
-def metric(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture(scope="module")
+@cache
 def cells(metric: str) -> dict[tuple[int, int], Cell]:
     """By (k, fold)."""
     found = {}
@@ -74,42 +72,37 @@ def cells(metric: str) -> dict[tuple[int, int], Cell]:
         for k in K:
             by_rule = np.asarray([vote(row[:k]) for row in labels])
             undecided = [is_open(*row, k) for row in zip(labels, ranked, strict=True)]
-            found[k, fold] = Cell(by_rule, np.asarray(undecided))
+            model = Theirs(k, metric=METRICS[metric][0]).fit(DIGITS[train], NAMES[train])
+            found[k, fold] = Cell(by_rule, np.asarray(undecided), model.predict(DIGITS[test]))
     return found
 
 
-@pytest.fixture(scope="module", params=[1, 16], ids=["whole", "sixteenths"])
-def rows(request: pytest.FixtureRequest) -> Any:
-    return DIGITS / request.param
-
-
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("scale", [1, 1 / 16])
 def test_accuracies_are_scikit_learns_to_the_last_digit_but_for_open_digits(
-    rows: Any, metric: str, cells: dict[tuple[int, int], Cell]
+    scale: float, metric: str
 ) -> None:
-    ours = KNeighborsClassifierCV(K, (metric,), FOLDS).fit(rows, NAMES).cv_results_
-    grid = GridSearchCV(Theirs(metric=METRICS[metric][0]), {"n_neighbors": K}, cv=FOLDS)
-    theirs = grid.fit(rows, NAMES).cv_results_
+    ours = KNeighborsClassifierCV(K, (metric,), FOLDS).fit(scale * DIGITS, NAMES).cv_results_
+    found = cells(metric)
+    truths = [NAMES[test] for _, test in FOLDS.split(DIGITS)]
     for i, k in enumerate(K):
-        undecided = [cells[k, fold].open for fold in range(5)]
-        for fold, (_, test) in enumerate(FOLDS.split(DIGITS)):
-            name = f"split{fold}_test_score"
-            assert ours[name][i] == (cells[k, fold].by_rule == NAMES[test]).mean()
+        undecided = [found[k, fold].open for fold in range(5)]
+        theirs = [(found[k, fold].theirs == truth).mean() for fold, truth in enumerate(truths)]
+        for fold, truth in enumerate(truths):
+            score = ours[f"split{fold}_test_score"][i]
+            assert score == (found[k, fold].by_rule == truth).mean()
             if metric == "l2" or not undecided[fold].any():
-                assert ours[name][i] == theirs[name][i]
-            digits = abs(ours[name][i] - theirs[name][i]) * len(test)
-            assert round(digits) <= undecided[fold].sum()
+                assert score == theirs[fold]
+            assert round(abs(score - theirs[fold]) * len(truth)) <= undecided[fold].sum()
         if metric == "l2" or not any(map(np.any, undecided)):
-            for name in ("mean_test_score", "std_test_score"):
-                assert ours[name][i] == theirs[name][i]
-    n_open = sum(cell.open.any() for cell in cells.values())
+            assert ours["mean_test_score"][i] == np.mean(theirs)
+            assert ours["std_test_score"][i] == np.std(theirs)
+    n_open = sum(cell.open.any() for cell in found.values())
     assert n_open == {"l1": 31, "l2": 1}[metric]
 
 
-def test_every_prediction_is_scikit_learns_but_for_open_digits(
-    metric: str, cells: dict[tuple[int, int], Cell]
-) -> None:
-    for fold, (train, test) in enumerate(FOLDS.split(DIGITS)):
-        for k in K:
-            model = Theirs(k, metric=METRICS[metric][0]).fit(DIGITS[train], NAMES[train])
-            cell = cells[k, fold]
-            assert not ((model.predict(DIGITS[test]) != cell.by_rule) & ~cell.open).any()
+@pytest.mark.parametrize("metric", METRICS)
+def test_every_prediction_is_scikit_learns_but_for_open_digits(metric: str) -> None:
+    assert len(cells(metric)) == 50
+    for cell in cells(metric).values():
+        assert not ((cell.theirs != cell.by_rule) & ~cell.open).any()

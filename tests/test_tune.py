@@ -58,6 +58,9 @@ class Echo:
         Echo.log.append(("fit", self.value, len(y)))
         return self
 
+    def predict(self, X: Any) -> Any:
+        return [0] * len(X)
+
     def score(self, X: Any, y: Any) -> float:
         Echo.log.append(("score", self.value, len(y)))
         return float(self.value)
@@ -274,6 +277,22 @@ def test_a_setting_that_diverges_is_last_and_told() -> None:
             tune(Echo(), {"value": [DivergenceError]}, X, Y)
 
 
+@pytest.mark.parametrize("kind", [DivergenceError, FloatingPointError, OverflowError])
+def test_what_counts_as_divergence(kind: Any) -> None:
+    with pytest.warns(UserWarning, match="training diverged"):
+        assert tune(Echo(), {"value": [kind, 0.5]}, X, Y, cv=3).best_params == {"value": 0.5}
+
+
+def test_a_mistake_is_no_divergence() -> None:
+    with pytest.raises(ZeroDivisionError):
+        tune(Echo(), {"value": [0.5, ZeroDivisionError]}, X, Y)
+
+
+def test_scores_that_are_all_nan_are_told_as_such() -> None:
+    with pytest.raises(ValueError, match="scoring gave NaN for every setting; expected a finite"):
+        tune(Echo(), {"value": [float("nan")]}, X, Y)
+
+
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, MemoryError])
 def test_what_was_found_before_an_exception_is_not_lost(kind: Any) -> None:
     with pytest.raises(kind) as caught:
@@ -345,6 +364,13 @@ def test_the_table_for_people() -> None:
             {"validation": (X[:, :2], Y)},
             r"the X of validation holds .*float32.* of shape \(90, 2\)",
         ),
+        (
+            {"validation": (X.astype("float64"), Y)},
+            r"the X of validation holds .*float64 of shape .* but X holds .*float32.*convert one",
+        ),
+        ({"validation": (X, Y + 0.0)}, "the y of validation holds float64"),
+        ({"validation": (X, Y > 0)}, "the y of validation holds bool"),
+        ({"validation": (X, Y.astype(str))}, "the y of validation holds <U"),
         ({"test": (X, Y)}, r"test is .*, expected a SealedTestSet\(X_test, y_test\)"),
         (
             {"test": SealedTestSet(X, Y), "refit": False},

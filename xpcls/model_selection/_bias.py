@@ -48,6 +48,17 @@ def rank_sum(a: Any, b: Any) -> tuple[float, float]:
     return u / (n_a * n_b), z
 
 
+def group_means(ranks: Array, groups: list[Any]) -> Array:
+    """The mean rank of each group, in the order in which the groups first occur; on the host.
+
+    ranks : (n,). groups : of each, its group.
+    """
+    members: dict[Any, list[float]] = {}
+    for group, rank in zip(groups, ranks.tolist(), strict=True):
+        members.setdefault(group, []).append(rank)
+    return to_host([sum(of_group) / len(of_group) for of_group in members.values()])
+
+
 def two_sided(z: float) -> float:
     """The probability that a normal variable is as far from 0 as z, or farther."""
     return math.erfc(abs(z) / math.sqrt(2.0))

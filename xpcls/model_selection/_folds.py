@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import heapq
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from numbers import Integral
 from typing import Any, Protocol
 
@@ -27,6 +27,8 @@ from xpcls_backends import (
     namespace_of,
     to_host,
 )
+
+from ._rows import check_none_missing, label_kind
 
 Fold = tuple[Array, Array]  # rows for training, rows for validation: int64 on the host, ascending
 
@@ -188,15 +190,16 @@ def check_cv(cv: Any = 5, y: Any = None) -> Splitter:
     """A number of folds, a splitter, or an iterable of (training rows, validation rows).
 
     A number, or None for 5, means what it means in scikit-learn's GridSearchCV, so that results
-    are the same: stratified by `y`, and NOT shuffled; without `y`, or where it holds fractions,
-    plain folds. Where rows stand in the order in which they were taken, pass
-    `StratifiedKFold(5)` instead, which shuffles.
+    are the same: stratified by `y`, and NOT shuffled; without `y`, or where it holds fractions or
+    objects that are not text, plain folds. Where rows stand in the order in which they were taken,
+    pass `StratifiedKFold(5)` instead, which shuffles.
     """
     if cv is None or (isinstance(cv, Integral) and not isinstance(cv, bool)):
         n = check_integer("cv", 5 if cv is None else cv, at_least=2)
-        fractions = y is None or ((h := to_host(y)).dtype.kind == "f" and bool((h % 1 != 0).any()))
-        return KFold(n, shuffle=False) if fractions else StratifiedKFold(n, shuffle=False)
-    if isinstance(cv, str | bytes | bool) or not (hasattr(cv, "split") or isinstance(cv, Iterable)):
+        plain = y is None or _are_no_classes(to_host(y))
+        return KFold(n, shuffle=False) if plain else StratifiedKFold(n, shuffle=False)
+    known = hasattr(cv, "split") or isinstance(cv, Iterable)
+    if not known or isinstance(cv, str | bytes | bool | type | Mapping):
         raise ValueError(
             f"cv is {shown(cv)}, expected a number of folds, a splitter such as KFold(5), or an "
             "iterable of (training rows, validation rows)"
@@ -208,16 +211,15 @@ def check_cv(cv: Any = 5, y: Any = None) -> Splitter:
 def checked_splits(cv: Any, y: Any, groups: Any = None) -> list[Fold]:
     """All folds of `cv` for labels `y` (n,) on the host, each known to be sound.
 
-    A splitter is given the numbers of the rows for X, since the rows may live on another device.
+    A splitter is given the numbers of the rows for X, since the rows may live on another device,
+    and the groups on the host.
     Raises ValueError where a fold names rows that do not exist, has an empty part, or trains on a
     row that it validates.
     """
     n = y.shape[0]
+    groups = None if groups is None else to_host(groups)
     found = check_cv(cv, y).split(to_host(range(n)), y, groups)
-    folds = [
-        (_rows(f"the training rows of fold {i}", train, n), _rows(f"fold {i}", test, n))
-        for i, (train, test) in enumerate(found)
-    ]
+    folds = [_checked_fold(i, fold, n) for i, fold in enumerate(found)]
     if not folds:
         raise ValueError(f"cv is {shown(cv)}, which gives no folds; give at least one")
     for i, (train, test) in enumerate(folds):
@@ -229,8 +231,29 @@ def checked_splits(cv: Any, y: Any, groups: Any = None) -> list[Fold]:
     return folds
 
 
+def _are_no_classes(y: Any) -> bool:
+    """Fractions, or objects that are not text, which scikit-learn does not stratify either."""
+    fractions = y.dtype.kind == "f" and bool((y % 1 != 0).any())
+    return fractions or label_kind(y) == "objects"
+
+
+def _checked_fold(i: int, fold: Any, n: int) -> Fold:
+    try:
+        train, test = fold
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"fold {i} of cv is {shown(fold)}, expected (training rows, validation rows)"
+        ) from None
+    return _rows(f"the training rows of fold {i}", train, n), _rows(f"fold {i}", test, n)
+
+
 def _rows(name: str, rows: Any, n: int) -> Array:
-    host = to_host(rows)
+    try:
+        host = to_host(rows)
+    except ValueError:  # of several lengths
+        raise ValueError(
+            f"{name} of cv is {shown(rows)}, expected the numbers of some rows"
+        ) from None
     if host.ndim != 1 or not host.shape[0] or host.dtype.kind not in "iu":
         raise ValueError(
             f"{name} of cv is {host.dtype} of shape {host.shape}, expected the numbers of some rows"
@@ -249,6 +272,7 @@ def _codes(name: str, values: Any, n: int) -> Array:
         host = host[:, 0]
     if host.shape != (n,):
         raise ValueError(f"{name} has shape {host.shape}, expected ({n},), one entry a row")
+    check_none_missing(name, host)
     classes, codes = label_codes(host)
     n_classes = classes.shape[0]
     xp = namespace_of(codes)

@@ -11,9 +11,17 @@ from xpcls.checks._result import Check, concluded
 from xpcls.data import Dataset, Split, duplicate_rows
 from xpcls.options import check_flag, shown
 from xpcls.progress import advance
-from xpcls_backends import Array, label_codes, to_host
+from xpcls_backends import Array, flatnonzero, label_codes, to_host
 
-from ._bias import class_counts, from_middle, homogeneity, midranks, rank_sum, two_sided
+from ._bias import (
+    class_counts,
+    from_middle,
+    group_means,
+    homogeneity,
+    midranks,
+    rank_sum,
+    two_sided,
+)
 from ._copies import near_copies, rows_of, standardized
 from ._parts import Parts, checked_column, checked_images, named_parts
 
@@ -21,6 +29,7 @@ FALSE_ALARMS = 0.01  # of each kind, for one honest split
 SHOWN = 3  # examples in a sentence
 
 Pair = tuple[int, int]
+Lit = tuple[Array, Array]  # numbers of rows, on the host, and their images, standardised
 
 
 @dataclass(frozen=True)
@@ -103,18 +112,24 @@ def find_leaks(
     near copies : an image that, but for brightness and contrast, is far nearer to one of the
         other part than images there are to each other; see below.
     groups : a group in both. times, row order : one part earlier or later than the other, or
-        nearer to the middle, by rank sums (Mann and Whitney, 1947).
+        nearer to the middle, by rank sums (Mann and Whitney, 1947). Where groups are given and
+        none is divided, whole groups were drawn: each has one rank, that of its mean.
     classes : other shares of the classes, by chi^2 (Pearson, 1900), or a class that is not among
         the training rows: data sorted by class and cut without shuffling.
 
-    Near copies: each image is standardised; the distance to the nearest image of the other part is
-    compared with that to the tenth. How small that ratio gets by chance follows from the
-    dimension of the data, which is measured in the first part. Found are brighter and darker
-    copies, noise and JPEG; not found are moved, turned or mirrored ones. Takes a copy of the
-    images in float32, and a search for neighbours of every part in those before it.
+    Near copies: each image is standardised, in float32; the distance to the nearest image of the
+    other part is compared with that to the tenth. How small that ratio gets by chance follows from
+    the dimension of the data, which is measured in the first part. Found are brighter and darker
+    copies, noise and JPEG. Not found are moved, turned or mirrored ones; images of one colour,
+    which are left out; and, often, images of which the first part has more than 9 copies. Honest
+    parts alarm where the theory does not hold: images in tight clusters of fewer than about 10,
+    images some of which have far less noise than others, values so coarse that images coincide.
+    Integers above 2^24 are rounded. Takes a copy of the parts in float32 (600 MB for 50,000 images
+    of 3,072 values), and a search for neighbours of every part in those before it.
 
     Near copies, times, row order and classes alarm by chance in about 1 of 100 honest splits each;
-    a class without training rows always does.
+    a class without training rows always does. Classes are counted by rows, so that whole groups
+    of one class alarm.
 
     Returns a LeakReport: `passed`, the findings with their rows, `diagnosis`, `table`. With
     `raise_on_failure` an alarm is a CheckError.
@@ -159,21 +174,22 @@ def _look(parts: Parts, images: Any, columns: dict[str, Any], order: bool) -> It
         across = _copies(parts, images)
         for a, b in pairs:
             yield _finding_of_copies(a, b, across.get((a, b), []))
-        rows = standardized(images)
+        lit = {name: _lit(images, rows) for name, rows in parts.items()}
         for i, (a, b) in enumerate(pairs):
             advance("near copies", i, len(pairs))
-            if parts[a].shape[0] > 2:
-                yield _near(a, b, parts, rows, allowed, set(across.get((a, b), [])))
+            if lit[a][0].shape[0] > 2 and lit[b][0].shape[0]:
+                yield _near(a, b, lit, allowed, set(across.get((a, b), [])))
         advance("near copies", len(pairs), len(pairs))
-    if "groups" in columns:
+    groups = columns["groups"].tolist() if "groups" in columns else None
+    if groups is not None:
         for a, b in pairs:
-            yield _shared_groups(a, b, parts, columns["groups"].tolist())
+            yield _shared_groups(a, b, parts, groups)
     if "times" in columns:
         for a, b in pairs:
-            yield _ordered("times", a, b, parts, columns["times"], allowed)
+            yield _ordered("times", a, b, parts, columns["times"], groups, allowed)
     if order:
         for a, b in pairs:
-            yield _ordered("row order", a, b, parts, None, allowed)
+            yield _ordered("row order", a, b, parts, None, groups, allowed)
     if "labels" in columns:
         for a, b in pairs:
             yield _classes(a, b, parts, columns["labels"], allowed, a == next(iter(parts)))
@@ -229,11 +245,17 @@ def _finding_of_copies(a: str, b: str, pairs: list[Pair]) -> Finding:
     )
 
 
-def _near(a: str, b: str, parts: Parts, rows: Array, allowed: float, exact: set[Pair]) -> Finding:
-    mine, theirs = parts[a], parts[b]
-    queries, points, threshold, dimension = near_copies(
-        rows_of(rows, mine), rows_of(rows, theirs), allowed
-    )
+def _lit(images: Array, rows: Array) -> Lit:
+    """The rows of a part that are not of one colour, and their images, standardised."""
+    found, lit = standardized(rows_of(images, rows))
+    if to_host(lit).all():
+        return rows, found
+    return rows[to_host(lit)], rows_of(found, flatnonzero(to_host(lit)))
+
+
+def _near(a: str, b: str, lit: dict[str, Lit], allowed: float, exact: set[Pair]) -> Finding:
+    (mine, of_mine), (theirs, of_theirs) = lit[a], lit[b]
+    queries, points, threshold, dimension = near_copies(of_mine, of_theirs, allowed)
     known = {row for _, row in exact}
     found = [
         (int(mine[point]), int(theirs[query]))
@@ -277,11 +299,17 @@ def _shared_groups(a: str, b: str, parts: Parts, groups: list[Any]) -> Finding:
 # --- how the parts were drawn -------------------------------------------------------------------
 
 
-def _ordered(kind: str, a: str, b: str, parts: Parts, times: Any, allowed: float) -> Finding:
-    mine, theirs = parts[a], parts[b]
-    both = to_host([*mine.tolist(), *theirs.tolist()])
-    ranks = midranks(both if times is None else times[both])
-    n = mine.shape[0]
+def _ordered(
+    kind: str, a: str, b: str, parts: Parts, times: Any, groups: list[Any] | None, allowed: float
+) -> Finding:
+    both = to_host([*parts[a].tolist(), *parts[b].tolist()])
+    ranks, n = midranks(both if times is None else times[both]), parts[a].shape[0]
+    drawn = ""
+    if groups is not None:
+        of_group = [groups[row] for row in both.tolist()]
+        if not set(of_group[:n]) & set(of_group[n:]):  # else they were not what was drawn
+            ranks, n = midranks(group_means(ranks, of_group)), len(set(of_group[:n]))
+            drawn = f" of {ranks.shape[0]} groups"
     share, z = rank_sum(ranks[:n], ranks[n:])
     middle = from_middle(ranks)
     outer, spread = rank_sum(middle[:n], middle[n:])
@@ -296,7 +324,7 @@ def _ordered(kind: str, a: str, b: str, parts: Parts, times: Any, allowed: float
         kind,
         (a, b),
         leak,
-        f"after {share:.1%} (z {z:.1f}), outside {outer:.1%} (z {spread:.1f})",
+        f"after {share:.1%} (z {z:.1f}), outside {outer:.1%} (z {spread:.1f}){drawn}",
         f"{what} {subject}, more than chance has it: shuffle before splitting, "
         "or, where new images will come later too, say that this was meant"
         if leak

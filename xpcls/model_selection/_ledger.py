@@ -28,10 +28,7 @@ PATIENCE = 10, 0.02  # how often, and after how many seconds, a half-written lin
 
 
 class LedgerError(ValueError):
-    """A ledger is damaged, hostile, or no ledger; the message names the file and the line.
-
-    Nothing was written to it.
-    """
+    """A ledger is damaged, hostile, or no ledger; the message names the file and the line."""
 
 
 @dataclass(frozen=True)
@@ -49,43 +46,94 @@ class Opening:
         return f"{self.time} by {named}"
 
 
+Line = tuple[str, Opening, str]  # digest of the data, opening, id
+
+
 def now() -> str:
     """The time, in UTC and to the second, as it is recorded."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def read(path: Path, data: str) -> list[Opening]:
-    """The openings of the data with this digest, the first one first; none without a file."""
-    return [opening for digest, opening, _ in _lines(path) if digest == data]
+def marked(model: Any, digest: str) -> tuple[str, str]:
+    """What an opening says of a model; "model" where the name of its class is no plain name."""
+    name = type(model).__name__
+    return (name if name.isidentifier() and len(name) <= LONGEST_NAME else "model"), digest
 
 
-def append(path: Path, data: str, opening: Opening) -> list[Opening]:
-    """Add an opening; returns those that came before it.
+class Ledger:
+    """The openings of one test set, among those of others in a file.
 
-    Raises LedgerError, before anything is written, where the file is no ledger, and OSError where
-    it cannot be written.
+    path : absolute, so that it stays the same file when the folder of work changes. data : the
+    digest of the test set.
+
+    Raises FileNotFoundError, IsADirectoryError, PermissionError and LedgerError where openings
+    could not be written there.
     """
-    _lines(path)
-    mine = secrets.token_hex(16)
-    entry = {"data": data, "time": opening.time, "models": opening.models, "id": mine}
-    line = json.dumps(entry, separators=(",", ":")).encode("ascii") + b"\n"
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(path, flags, 0o666)
-    try:
-        if os.write(descriptor, line) != len(line):
-            raise OSError(f"{path}: a line could not be written whole; is the disk full?")
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    lines = _lines(path)
-    place = next((i for i, (_, _, tag) in enumerate(lines) if tag == mine), None)
-    if place is None:
-        raise LedgerError(f"{path}: the line just added is gone; something else writes this file")
-    return [opening for digest, opening, _ in lines[:place] if digest == data]
+
+    def __init__(self, path: Path, data: str) -> None:
+        self._path = path
+        self._data = data
+        self._mine: set[str] = set()  # ids of the lines that were added here
+        self.read()  # what is no ledger is named now, not after all training
+        self._check_writable()
+
+    def read(self) -> tuple[list[Opening], list[Opening]]:
+        """The openings of this test set and those of others, the first ones first."""
+        return self._told_apart(self._known_lines())
+
+    def add(self, opening: Opening) -> list[Opening]:
+        """Add an opening; returns those of this test set that came before it.
+
+        Raises LedgerError where the file is no ledger, or would be none with this line, and
+        OSError where it cannot be written; then nothing was written. What another program does
+        to the file at the very moment is found afterwards.
+        """
+        self._known_lines()
+        mine = secrets.token_hex(16)
+        entry = {"data": self._data, "time": opening.time, "models": opening.models, "id": mine}
+        line = json.dumps(entry, separators=(",", ":")).encode("ascii") + b"\n"
+        _parsed(self._path, 0, line)  # a line that could not be read would end the ledger
+        size = self._path.stat().st_size if self._path.exists() else 0
+        if size + len(line) > LARGEST:
+            raise LedgerError(f"{self._path} is full, with {size} bytes; give another file")
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
+        descriptor = os.open(self._path, flags, 0o666)
+        try:
+            if os.write(descriptor, line) != len(line):
+                raise OSError(f"{self._path}: a line could not be written whole; is the disk full?")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        self._mine.add(mine)
+        lines = self._known_lines()
+        place = next(i for i, (_, _, tag) in enumerate(lines) if tag == mine)
+        return self._told_apart(lines[:place])[0]
+
+    def _told_apart(self, lines: list[Line]) -> tuple[list[Opening], list[Opening]]:
+        ours = [opening for digest, opening, _ in lines if digest == self._data]
+        return ours, [opening for digest, opening, _ in lines if digest != self._data]
+
+    def _known_lines(self) -> list[Line]:
+        """All lines; raises where one is gone that was added here."""
+        lines = _lines(self._path)
+        gone = self._mine - {tag for _, _, tag in lines}
+        if gone:
+            raise LedgerError(
+                f"{self._path}: {len(gone)} of {len(self._mine)} openings that were written there "
+                "are gone; was it deleted or replaced? Put it back"
+            )
+        return lines
+
+    def _check_writable(self) -> None:
+        folder = self._path.parent
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{folder} is no folder; make it first")
+        place = self._path if self._path.exists() else folder
+        if not os.access(place.resolve(), os.W_OK):
+            raise PermissionError(f"{place} cannot be written; give a ledger elsewhere")
 
 
-def _lines(path: Path) -> list[tuple[str, Opening, str]]:
-    """(digest of the data, opening, id) of each line."""
+def _lines(path: Path) -> list[Line]:
     if not path.exists():
         return []
     content = _content(path)
@@ -111,7 +159,7 @@ def _content(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _parsed(path: Path, number: int, line: bytes) -> tuple[str, Opening, str]:
+def _parsed(path: Path, number: int, line: bytes) -> Line:
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError):
@@ -152,5 +200,5 @@ def _is_mark(value: Any) -> bool:
 def _refused(path: Path, number: int, cause: str) -> LedgerError:
     return LedgerError(
         f"{path}: line {number} is no opening of a test set: {cause}; give another file, or "
-        "repair that line; nothing was written"
+        "repair that line"
     )

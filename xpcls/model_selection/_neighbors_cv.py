@@ -102,6 +102,11 @@ class KNeighborsClassifierCV(Classifier):
         host_codes, host_classes = to_host(codes), to_host(classes)
         folds = checked_splits(self.cv, host_classes[host_codes], groups)
         _check_folds(folds, host_codes, max(ks))
+        if self.refit and max(ks) > rows.shape[0]:  # folds may train on a row several times
+            raise ValueError(
+                f"n_neighbors holds {max(ks)}, but X has only {rows.shape[0]} rows to fit the best "
+                "on; leave out values above that, or set refit=False"
+            )
         settings = [{"metric": metric, "n_neighbors": k} for metric in metrics for k in ks]
         searches = [(i, j) for i in range(len(folds)) for j in range(len(metrics))]
         found: dict[tuple[int, int], list[Scored]] = {}
@@ -195,7 +200,8 @@ class KNeighborsClassifierCV(Classifier):
         return self._refitted()._any_learnt()
 
     def _learnt(self) -> tuple[dict[str, Array], dict[str, Any]]:
-        return self._refitted()._learnt()
+        tensors, plain = self._refitted()._learnt()
+        return tensors, {**plain, "best_params": self.best_params_}  # as much a part of the model
 
     def _refitted(self) -> KNeighborsClassifier:
         self._check_fitted()
@@ -217,7 +223,7 @@ class KNeighborsClassifierCV(Classifier):
     def _check_options(self) -> None:
         for name, example in (("n_neighbors", "(1, 3, 5)"), ("metrics", '("l1", "l2")')):
             values = getattr(self, name)
-            if isinstance(values, str) or not hasattr(values, "__iter__"):
+            if isinstance(values, str) or not hasattr(values, "__getitem__"):
                 raise TypeError(f"{name} is {shown(values)}, expected several, such as {example}")
             if not list(values):
                 raise ValueError(f"{name} is empty, expected at least one, such as {example}")

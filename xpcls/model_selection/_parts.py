@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xpcls.data import Split
 from xpcls.options import shown
 from xpcls_backends import Array, as_array, namespace_of, to_host, to_scalar
+
+from ._rows import check_none_missing
 
 Parts = dict[str, Array]  # name: rows, int64 on the host
 
@@ -43,21 +46,26 @@ def named_parts(parts: Any, n: int | None) -> Parts:
 
 
 def checked_column(name: str, values: Any) -> Any:
-    """`values` on the host, (n,), without NaN."""
+    """`values` on the host, (n,), none of them missing."""
     host = to_host(values)
     if host.ndim != 1 or not host.shape[0]:
         raise ValueError(f"{name} has shape {host.shape}, expected (n,), one entry a row")
-    if host.dtype.kind in "fmM" and (host != host).any():
-        raise ValueError(f"{name} holds NaN; leave those rows out of the parts, or fill them")
+    check_none_missing(name, host)
     return host
 
 
 def checked_images(images: Any) -> Array:
-    """`images` as an array (n, ...) of whichever backend, finite."""
+    """`images` as an array (n, ...) of whichever backend, real and finite, of 3 values or more."""
     images = as_array(images, "images")
     if images.ndim < 2:
         raise ValueError(f"images has shape {tuple(images.shape)}, expected (n, ...)")
+    if math.prod(images.shape[1:]) < 3:  # less its mean and its length, nothing is left of it
+        raise ValueError(
+            f"images has shape {tuple(images.shape)}, expected at least 3 values an image"
+        )
     xp = namespace_of(images)
+    if xp.isdtype(images.dtype, "complex floating"):
+        raise ValueError(f"images has dtype {images.dtype}, expected real numbers")
     if xp.isdtype(images.dtype, "real floating") and not to_scalar(xp.all(xp.isfinite(images))):
         raise ValueError("images holds NaN or infinity; remove such images, or replace the values")
     return images

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
+from xpcls.options import shown
 from xpcls.validation import HOST_KINDS, check_same_place
 from xpcls_backends import Array, as_array, gather, is_array, like, namespace_of, to_host
 
@@ -39,12 +41,30 @@ def check_joinable(a: Any, b: Any, names: tuple[str, str]) -> None:
             f"{names[0]} and {names[1]} are data frames, which only their library can join; join "
             "them there and pass cv=[(training rows, validation rows)]"
         )
-    if a.shape[1:] != b.shape[1:] or _is_text(a) != _is_text(b):
+    same_kind = label_kind(a) == label_kind(b) if a.ndim == 1 else a.dtype == b.dtype
+    if a.shape[1:] != b.shape[1:] or not same_kind:
         raise ValueError(
             f"{names[1]} holds {b.dtype} of shape {tuple(b.shape)}, but {names[0]} holds "
-            f"{a.dtype} of shape {tuple(a.shape)}; expected rows that go together"
+            f"{a.dtype} of shape {tuple(a.shape)}; expected rows that go together: convert one"
         )
     check_same_place(b, a, names[1], names[0])
+
+
+def check_none_missing(name: str, host: Any) -> None:
+    """Raise for None, NaN and their like in a column (n,): they are equal to nothing."""
+    if host.dtype.kind == "O":
+        missing = [shown(value) for value in host.tolist() if _is_missing(value)]
+    else:
+        missing = ["NaN"] * (host.dtype.kind in "fcmM" and bool((host != host).any()))
+    if missing:
+        otherwise = "give each a group of its own" if name == "groups" else "fill them"
+        raise ValueError(f"{name} holds {missing[0]}; leave those rows out, or {otherwise}")
+
+
+def _is_missing(value: Any) -> bool:
+    kind = type(value).__name__  # pandas' NA is neither equal nor unequal to itself
+    nan = isinstance(value, Real) and value != value
+    return value is None or kind in ("NAType", "NaTType") or nan
 
 
 def joined(a: Any, b: Any) -> Any:
@@ -52,5 +72,11 @@ def joined(a: Any, b: Any) -> Any:
     return namespace_of(a, b).concat((a, b), axis=0)
 
 
-def _is_text(x: Any) -> bool:
-    return getattr(x.dtype, "kind", "-") in HOST_KINDS
+def label_kind(y: Any) -> str:
+    """What labels (n,) are: "text", "objects", "bool", "integral" or "real floating"."""
+    if getattr(y.dtype, "kind", "-") in HOST_KINDS:
+        text = y.dtype.kind != "O" or isinstance(y.tolist()[0], str | bytes)
+        return "text" if text else "objects"
+    xp = namespace_of(y)
+    kinds = ("bool", "integral", "real floating")
+    return next((kind for kind in kinds if xp.isdtype(y.dtype, kind)), str(y.dtype))

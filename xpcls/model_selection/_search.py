@@ -12,15 +12,17 @@ from typing import Any
 
 from xpcls.options import check_flag, shown
 from xpcls.progress import advance
+from xpcls.training import DivergenceError
 from xpcls_backends import to_host
 
 from ._folds import checked_splits
 from ._results import Grid, Setting, cv_results, settings_of
-from ._rows import check_joinable, joined, rows_and_labels, taken
+from ._rows import check_joinable, joined, label_kind, rows_and_labels, taken
 from ._sealed import SealedTestSet
 
 Parts = tuple[Any, Any, Any, Any]  # X and y to train on, X and y to validate
 Scoring = Callable[[Any, Any, Any], float]  # (model, X, y): more is better
+DIVERGED = DivergenceError, FloatingPointError, OverflowError
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +150,7 @@ def tune(
         search; None is 5.
     validation : instead of folds, (X, y) to score on.
     groups : (N,), for a splitter that keeps groups together.
-    test : scored by the best model alone, after everything is chosen.
+    test : scored by the best model alone, after everything is chosen; the estimator has `predict`.
     scoring : a function (model, X, y) -> number, more is better, such as scikit-learn's scorers;
         None for `model.score`, the accuracy of classifiers.
     refit : fit the best setting again on ALL of X and, where given, the rows of `validation` too:
@@ -163,14 +165,17 @@ def tune(
     the whole object would carry along what it has learnt, which may be a training set. A
     random_state that is a generator is copied too, so every fit draws the same numbers.
 
-    A setting whose training diverges (ArithmeticError) has the score NaN and the last rank, with
-    a warning. Any other exception ends the search, and so does Ctrl-C. What was found until then
+    A setting whose training diverges (DivergenceError, FloatingPointError, OverflowError) has the
+    score NaN and the last rank, with a warning. Any other exception ends the search, and so does
+    Ctrl-C. What was found until then
     is not lost: it is in the attribute `found` of the exception, a Tuned, and in its message
     (in an interactive session, `sys.last_exc.found`, before Python 3.12 `sys.last_value.found`).
     """
     settings = settings_of(grid)
     _check_arguments(estimator, test, scoring, refit)
     X, y = rows_and_labels(X, y)
+    if test is not None:
+        _check_test(test, X, y)
     if validation is not None:
         if cv is not None or groups is not None:
             raise ValueError("cv or groups is given beside validation; choose by one of them")
@@ -188,7 +193,7 @@ def tune(
         advance("settings", len(settings), len(settings))
         found = Tuned(name, tuple(trials), _best(trials))
         if math.isnan(trials[found.best_index].mean):
-            raise ValueError(f"training diverged in every setting: {trials[0].failure}")
+            raise ValueError(_why_all_nan(trials))
         if refit:
             model = _made(estimator, found.best_params)
             all_rows = (X, y) if validation is None else map(joined, (X, y), validation)
@@ -211,7 +216,9 @@ def _check_arguments(
     estimator: Any, test: SealedTestSet | None, scoring: Scoring | None, refit: bool
 ) -> None:
     check_flag("refit", refit)
-    for needed in ("get_params", "set_params", "fit", *(() if scoring else ("score",))):
+    methods = ["get_params", "set_params", "fit"]
+    methods += ["score"] * (scoring is None) + ["predict"] * (test is not None)
+    for needed in methods:
         if not callable(getattr(estimator, needed, None)) or isinstance(estimator, type):
             raise TypeError(f"estimator is {shown(estimator)}, expected an object with {needed}()")
     if scoring is not None and not callable(scoring):
@@ -224,6 +231,20 @@ def _check_arguments(
     if test is not None and not refit:
         raise ValueError(
             "test is given, but refit is False, so there is no model to test; drop one"
+        )
+
+
+def _check_test(test: SealedTestSet, X: Any, y: Any) -> None:
+    """Raise now for what would open the test set for nothing after the search."""
+    shape, kind = test._shape[1:], test._label_kind
+    if shape != tuple(X.shape[1:]):
+        raise ValueError(
+            f"test has rows of shape {shape}, but X has rows of shape {tuple(X.shape[1:])}; "
+            "expected the same"
+        )
+    if (kind == "text") != (label_kind(y) == "text"):
+        raise ValueError(
+            f"test has labels of kind {kind!r}, but y has {label_kind(y)!r}; expected the same"
         )
 
 
@@ -290,7 +311,7 @@ def _tried(
         began = time.perf_counter()
         try:
             model.fit(X, y)
-        except ArithmeticError as error:
+        except DIVERGED as error:
             failure = f"fold {i} of {setting}: {error}"
             warnings.warn(f"training diverged, so the score is NaN, in {failure}", stacklevel=3)
             break
@@ -310,6 +331,12 @@ def _score(scoring: Scoring | None, model: Any, X: Any, y: Any) -> float:
 def _best(trials: Sequence[Trial]) -> int:
     means = [-math.inf if math.isnan(trial.mean) else trial.mean for trial in trials]
     return means.index(max(means))
+
+
+def _why_all_nan(trials: Sequence[Trial]) -> str:
+    if all(trial.failure for trial in trials):
+        return f"training diverged in every setting: {trials[0].failure}"
+    return "scoring gave NaN for every setting; expected a finite score for one of them at least"
 
 
 def _standing(trials: Sequence[Trial]) -> dict[str, object]:
