@@ -112,18 +112,19 @@ class KNeighborsClassifierCV(Classifier):
         found: dict[tuple[int, int], list[Scored]] = {}
 
         def work(search: tuple[int, int]) -> None:
-            advance("folds", len(found) // len(metrics), len(folds))
             i, j = search
             found[search] = self._scored(metrics[j], ks, rows, codes, folds[i])
 
+        def tell(done: int) -> None:
+            advance("folds", done // len(metrics), len(folds))
+
         try:
-            in_threads(work, searches, self._threads(rows, folds))
+            in_threads(work, searches, self._threads(rows, folds), tell)
         except KeyboardInterrupt:
             finished = _finished(found, len(folds), len(metrics))
             if finished:
                 self._conclude(X, y, rows, classes, settings, finished)
             raise
-        advance("folds", len(folds), len(folds))
         finished = _finished(found, len(folds), len(metrics))
         self._conclude(X, y, rows, classes, settings, finished)
         return self
