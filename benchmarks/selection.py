@@ -35,7 +35,7 @@ HELD = 0.2
 HERE = "benchmarks.selection"
 
 DIGITS = (1_797, 64)  # scikit-learn's, 0 to 16
-IMAGES = (3_000, 784)
+IMAGES = (2_000, 784)
 QUICK_SIZE = (200, 64)
 
 

@@ -171,8 +171,10 @@ def tile_histograms(
     down, across = height // tile[0], width // tile[1]
     dtype = xp.float32 if weights is None else weights.dtype
     if array_api_compat.is_numpy_namespace(xp):
-        tiles = xp.arange(n * down, device=device)[:, None] * across
-        columns = xp.arange(width, device=device) // tile[1]
+        narrow = n * down * across * n_bins < 2**31  # then half the memory will do
+        kind = xp.int32 if narrow else xp.int64
+        tiles = xp.arange(n * down, dtype=kind, device=device)[:, None] * across
+        columns = xp.arange(width, dtype=kind, device=device) // tile[1]
         first = xp.reshape((tiles + columns) * n_bins, (n, down, 1, width))
         flat = xp.reshape(bins, (n, down, tile[0], width)) + first
         flat = xp.reshape(flat, (-1,))

@@ -52,10 +52,12 @@ def _of_bytes(images: Array, tables: Tables) -> tuple[Array, Array]:
     for channel in range(images.shape[3]):
         down, right = _differences(xp.astype(images[..., channel], xp.int16))
         down = xp.astype(down, xp.int32)
-        here = down * SPAN + right
         if images.shape[3] == 1:
-            place = here
+            place = down
+            place *= SPAN
+            place += right
             break
+        here = down * SPAN + right
         length = down * down + xp.astype(right, xp.int32) ** 2
         if place is None:
             place, longest = here, length
