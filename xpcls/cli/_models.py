@@ -15,6 +15,7 @@ from ._options import (
     Ledger,
     Model,
     ModelFile,
+    Models,
     Seed,
     Settings,
     backend_of,
@@ -30,14 +31,7 @@ if TYPE_CHECKING:
 def compare(
     data: Data = "mnist5k",
     device: Device = DeviceName.auto,
-    models: Annotated[
-        str | None,
-        typer.Option(
-            help="Only these, with commas between: nearest, knn, hinge, squared_hinge, "
-            "one_vs_all, structured, softmax, mlp, convnet.",
-            metavar="NAME,...",
-        ),
-    ] = None,
+    models: Models = None,
     features: Annotated[
         str,
         typer.Option(

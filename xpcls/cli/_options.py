@@ -45,6 +45,14 @@ Model = Annotated[
         metavar="MODEL",
     ),
 ]
+Models = Annotated[
+    str | None,
+    typer.Option(
+        help="Only these, with commas between: nearest, knn, hinge, squared_hinge, one_vs_all, "
+        "structured, softmax, mlp, convnet.",
+        metavar="NAME,...",
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option(

@@ -12,6 +12,7 @@ from ._options import (
     Data,
     Device,
     DeviceName,
+    Models,
     Seed,
     backend_of,
     check_file,
@@ -33,14 +34,7 @@ LABEL = 130  # pixels of width for a name
 def robustness(
     data: Data = "mnist5k",
     device: Device = DeviceName.auto,
-    models: Annotated[
-        str | None,
-        typer.Option(
-            help="Only these, with commas between: nearest, knn, hinge, squared_hinge, "
-            "one_vs_all, structured, softmax, mlp, convnet.",
-            metavar="NAME,...",
-        ),
-    ] = None,
+    models: Models = None,
     seed: Seed = 0,
     json: Annotated[
         Path | None, typer.Option(help="Also write the results to this file.", metavar="FILE")
