@@ -182,10 +182,11 @@ def prepare(data: Dataset, parts: Split, backend: Backend, features: str = "raw"
     extractor = FEATURES[features](shape)
     if extractor is None:
         return Prepared(train, validation, both, None, 0.0)
-    first = FEATURES[features](shape).fit(*train)
-    train, validation = ((first.transform(X), labels) for X, labels in (train, validation))
+    first = FEATURES[features](shape)
+    train = first.fit_transform(*train), train[1]
+    validation = first.transform(validation[0]), validation[1]
     started = time.perf_counter()
-    final = extractor.fit(*both).transform(both[0])
+    final = extractor.fit_transform(*both)
     seconds = time.perf_counter() - started
     return Prepared(train, validation, (final, both[1]), extractor, seconds)
 

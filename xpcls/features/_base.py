@@ -41,11 +41,20 @@ class Transformer(SklearnTransformer, Estimator):
         return self.fit(X, y).transform(X)
 
 
-class ImageTransformer(Transformer):
-    """Base of those that look at one image at a time, and so have nothing to learn.
+class StatelessTransformer(Transformer):
+    """Base of those that have nothing to learn: `fit` only checks, `transform` works without it."""
 
-    `fit` only checks; `transform` works without it.
-    """
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        return tags
+
+
+class ImageTransformer(StatelessTransformer):
+    """Base of those that look at one image at a time."""
 
     image_shape: Any
 
@@ -61,7 +70,8 @@ class ImageTransformer(Transformer):
         """The features of each image: (N, n_features).
 
         X : images (N, H, W, C), of uint8 or any other numbers, of any backend; or rows (N, D)
-        where `image_shape` was given. Returns float32 for uint8 and float32 images.
+        where `image_shape` was given. Returns float32 for uint8 and float32 images, else
+        float64.
         """
         images = self._checked(X)
         if hasattr(self, "image_shape_"):
@@ -79,7 +89,7 @@ class ImageTransformer(Transformer):
         xp = namespace_of(images)
         if xp.isdtype(images.dtype, "real floating"):
             limit = LARGEST if images.dtype == xp.float64 else LARGEST_32
-            most = float(to_scalar(xp.max(xp.abs(images))))
+            most = max(float(to_scalar(xp.max(images))), -float(to_scalar(xp.min(images))))
             if most > limit:
                 raise ValueError(
                     f"X holds {most:g}, whose square overflows {images.dtype}; scale the images "
@@ -87,14 +97,6 @@ class ImageTransformer(Transformer):
                 )
         self._check(images)
         return images
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return True
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.requires_fit = False
-        return tags
 
     def _check(self, images: Array) -> None:
         """Raise for parameters that cannot be, or that do not fit these images."""

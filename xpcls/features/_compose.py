@@ -156,31 +156,33 @@ class Pipeline(_Composed):
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Fit every step. Where Ctrl-C ends the last one, what it had learnt is kept."""
-        self._check_parts(_lacks_of_step)
-        rows = self._check_training_rows(X)
-        self._forget()
-        made = X
-        for i, (name, step) in enumerate(self.steps[:-1]):
-            advance("pipeline", i, len(self.steps), now=name)
-            made = (
-                step.fit_transform(made, y)
-                if hasattr(step, "fit_transform")
-                else (step.fit(made, y).transform(made))
-            )
-        self._learn_columns(X, rows)  # before the last step, which Ctrl-C may leave fitted
-        try:
-            self.steps[-1][1].fit(made, y)
-        except Exception:
-            self._forget()
-            raise
-        advance("pipeline", len(self.steps), len(self.steps))
+        self._fit(X, y, transform=False)
         return self
 
     @property
     def fit_transform(self) -> Callable[..., Array]:
         """fit_transform(X, y=None): both on the same X, where the last step is a transformer."""
         self._last("transform")
-        return lambda X, y=None: self.fit(X, y).transform(X)
+        return lambda X, y=None: self._fit(X, y, transform=True)
+
+    def _fit(self, X: Any, y: Any, transform: bool) -> Any:
+        """Fit every step; where `transform` is asked for, give what the last makes of X."""
+        self._check_parts(_lacks_of_step)
+        rows = self._check_training_rows(X)
+        self._forget()
+        made = X
+        for i, (name, step) in enumerate(self.steps[:-1]):
+            advance("pipeline", i, len(self.steps), now=name)
+            made = _fit_transform(step, made, y)
+        self._learn_columns(X, rows)  # before the last step, which Ctrl-C may leave fitted
+        last = self.steps[-1][1]
+        try:
+            made = _fit_transform(last, made, y) if transform else last.fit(made, y)
+        except Exception:
+            self._forget()
+            raise
+        advance("pipeline", len(self.steps), len(self.steps))
+        return made
 
     @property
     def predict(self) -> Callable[[Any], Array]:
@@ -292,6 +294,12 @@ def _lacks_of_step(estimator: Any, last: bool) -> str | None:
     if last:
         return None if hasattr(estimator, "fit") else "fit"
     return _lacks_of_transformer(estimator, last)
+
+
+def _fit_transform(step: Any, X: Any, y: Any) -> Any:
+    if hasattr(step, "fit_transform"):
+        return step.fit_transform(X, y)
+    return step.fit(X, y).transform(X)
 
 
 def _is_fitted(estimator: Any) -> bool:

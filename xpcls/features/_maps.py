@@ -9,7 +9,7 @@ from xpcls.options import check_number, shown
 from xpcls.validation import check_rows, check_same_place
 from xpcls_backends import Array, device_of, is_array, namespace_of
 
-from ._base import Transformer
+from ._base import StatelessTransformer, Transformer
 from ._statistics import feature_dtype, mean_row
 
 
@@ -55,7 +55,7 @@ class PolarMap(Transformer):
         return self
 
     def transform(self, X: Any) -> Array:
-        """(r, angle) of each point: (N, 2), float64 for float64 points, else float32."""
+        """(r, angle) of each point: (N, 2), float32 for float32 points, else float64."""
         rows = self._check_query(X)
         xp = namespace_of(rows)
         dtype = feature_dtype(rows)
@@ -68,7 +68,7 @@ class PolarMap(Transformer):
         return self.center_
 
 
-class FunctionTransformer(Transformer):
+class FunctionTransformer(StatelessTransformer):
     """A function of your own as a transformer.
 
     Parameters
@@ -108,14 +108,6 @@ class FunctionTransformer(Transformer):
                 f"func returned shape {made.shape}, expected {rows.shape[0]} rows, one a row of X"
             )
         return xp.reshape(made, (rows.shape[0], -1))
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return True
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.requires_fit = False
-        return tags
 
     def _check_function(self) -> None:
         if self.func is not None and not callable(self.func):

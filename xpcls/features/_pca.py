@@ -45,9 +45,9 @@ class PCA(Transformer):
         share in the sum of all.
     mean_ : (D,).
 
-    Everything is computed in the widest float of the device and kept in float64 for float64 rows,
-    else in float32. Directions whose variances are equal are not determined, and may differ
-    between devices.
+    Everything is computed in the widest float of the device and kept in float32 for uint8 and
+    float32 rows, else in float64. Directions whose variances are equal are not determined, and
+    may differ between devices.
 
     Source: Pearson, On Lines and Planes of Closest Fit, 1901; Turk and Pentland, Eigenfaces for
     Recognition, 1991 (N x N products where there are fewer rows than features).

@@ -26,7 +26,8 @@ class StandardScaler(Transformer):
     mean_ : (D,), or None. scale_ : (D,) standard deviations (of N, not N - 1), or None.
 
     Mean and deviation are those of the rows of `fit` alone: fit it on the training part. The
-    result is float64 for float64 rows, else float32; uint8 images are converted a block at a time.
+    result is float32 for uint8 and float32 rows, else float64; rows are converted a block at a
+    time.
     """
 
     mean_: Array | None
@@ -47,8 +48,8 @@ class StandardScaler(Transformer):
         scale = None
         if self.with_std:
             variance = variances(rows, center)  # exactly 0 where a feature never varies
-            scale = xp.sqrt(xp.where(variance > 0.0, variance, xp.ones_like(variance)))
-            scale = xp.astype(scale, dtype)
+            scale = xp.astype(xp.sqrt(variance), dtype)
+            scale = xp.where(scale > 0.0, scale, xp.ones_like(scale))
         self._learn_columns(X, rows)
         self.mean_ = xp.astype(center, dtype) if self.with_mean else None
         self.scale_ = scale

@@ -144,7 +144,7 @@ def tune(
         pipeline, whose parameters are called `step__parameter`. It is left as it is.
     grid : a dict of name: values, for every combination; or a list of such dicts.
     X : an array (N, ...) of any backend, or a data frame; rows are taken where they are.
-        y : (N,) labels.
+    y : (N,) labels.
     cv : a number of folds, a splitter, or an iterable of (training rows, validation rows), see
         `check_cv`. A number means stratified folds that are not shuffled, as in scikit-learn's
         search; None is 5.
@@ -167,9 +167,9 @@ def tune(
 
     A setting whose training diverges (DivergenceError, FloatingPointError, OverflowError) has the
     score NaN and the last rank, with a warning. Any other exception ends the search, and so does
-    Ctrl-C. What was found until then
-    is not lost: it is in the attribute `found` of the exception, a Tuned, and in its message
-    (in an interactive session, `sys.last_exc.found`, before Python 3.12 `sys.last_value.found`).
+    Ctrl-C. What was found until then is not lost: it is in the attribute `found` of the exception,
+    a Tuned, and in its message (in an interactive session, `sys.last_exc.found`, before Python 3.12
+    `sys.last_value.found`).
     """
     settings = settings_of(grid)
     _check_arguments(estimator, test, scoring, refit)
