@@ -1,6 +1,6 @@
 """The project's checks. `nox` runs the default ones; `nox -l` lists all with their first lines.
 
-nox                             tests, tests_gpu, lint, types
+nox                             tests, tests_fast, tests_gpu, lint, types
 nox -s tests -- -k nearest      what follows -- goes to pytest
 XPCLS_REQUIRE=cupy nox -s tests_gpu         fails where there is no GPU, instead of skipping
 nox -s tests_torch              needs PyTorch, which it installs
@@ -72,6 +72,13 @@ def tests(session: nox.Session) -> None:
     run_pytest(session, "-n", "auto", OPENBLAS_NUM_THREADS="1")
     if not session.posargs:
         run_pytest(session, "tests/test_backends_threads.py")
+
+
+@nox.session
+def tests_fast(session: nox.Session) -> None:
+    """The same tests with the extra `fast`: with the kernels that numba compiles."""
+    install(session, ".[fast]", *group("test"))
+    run_pytest(session, "-n", "auto", OPENBLAS_NUM_THREADS="1", XPCLS_REQUIRE="kernels")
 
 
 # virtualenv, because pip's settings say where a CPU build of torch lies, and uv reads none.

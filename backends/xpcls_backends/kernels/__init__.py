@@ -1,0 +1,67 @@
+"""Kernels: loops written for one kind of processor, where array operations stay far from its speed.
+
+Each stands behind a function of xpcls_backends, beside the plain version of the same. The plain
+version is what runs where there is no kernel, and what the kernel is tested against
+(tests/test_kernels.py walks all pairs). Algorithms never know which of the two ran.
+
+cpu/    for NumPy arrays, compiled by numba, which the extra `fast` brings
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+import array_api_compat
+
+from xpcls_backends._place import Namespace
+
+SWITCH = "XPCLS_KERNELS"  # an environment variable; "off" keeps everything on plain NumPy
+
+
+class _Asked(threading.local):
+    always: bool | None = None  # False: never; None: where it is worth it
+
+
+_asked = _Asked()
+
+
+def has_kernels(xp: Namespace, worth: bool = True) -> bool:
+    """Whether to take the kernel for arrays of this namespace.
+
+    worth : whether there is so much work that a kernel gains what calling it takes. It must follow
+        from shapes and dtypes alone: kernels round differently, and one seed means one run.
+    """
+    worth = worth if _asked.always is None else _asked.always
+    return worth and array_api_compat.is_numpy_namespace(xp) and why_none() is None
+
+
+def why_none() -> str | None:
+    """Why no kernels are compiled for NumPy arrays, and what to type; None where they are."""
+    if os.environ.get(SWITCH, "").lower() in ("off", "0"):
+        return f"{SWITCH} is off: unset it"
+    if not _numba_is_installed():
+        return "numba is not installed: pip install numba"
+    return None
+
+
+@contextmanager
+def asking_for_kernels(always: bool | None) -> Iterator[None]:
+    """Within the block this thread takes kernels always or, with False, never: to compare the two.
+
+    Threads that it starts go by what is worth it, so a function decides before it starts them.
+    """
+    before, _asked.always = _asked.always, always
+    try:
+        yield
+    finally:
+        _asked.always = before
+
+
+@cache
+def _numba_is_installed() -> bool:
+    return importlib.util.find_spec("numba") is not None
