@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
+import xpcls.neighbors
+from xpcls.distances import Index
 from xpcls.lecture import CLAIMS, ClaimFailed
 from xpcls_backends import get_backend
+from xpcls_backends.kernels import asking_for_kernels
 
 Patch = pytest.MonkeyPatch
 Break = Callable[[Patch], None]
@@ -29,7 +33,9 @@ class Mutation:
     def check(self, patch: Patch) -> None:
         """Break it, and see the claim fail by that assertion."""
         self.apply(patch)
-        with pytest.raises(ClaimFailed, match=f"failed: {re.escape(self.seen_by)}") as caught:
+        # Plain versions are what is broken here; kernels are compared with them elsewhere.
+        failed = pytest.raises(ClaimFailed, match=f"failed: {re.escape(self.seen_by)}")
+        with failed as caught, asking_for_kernels(False):
             CLAIMS[self.claim].run(get_backend("numpy"))
         assert "\n" not in str(caught.value)
 
@@ -43,3 +49,13 @@ class Mutations(list[Mutation]):
             return apply
 
         return entered
+
+
+def replace_search(patch: Patch, search: Callable[..., Any]) -> None:
+    """Models search by `search(queries, points, k, metric, memory_budget)`."""
+
+    class Replaced(Index):
+        def nearest(self, queries: Any, *options: Any) -> Any:
+            return search(queries, self.points, *options)
+
+    patch.setattr(xpcls.neighbors, "Index", Replaced)

@@ -156,6 +156,8 @@ def state(model: Classifier) -> dict[str, Any]:
     for name, value in copy.copy(vars(model)).items():
         if name in ("_generator",):
             value = value.bit_generator.state
+        elif name in ("_index",):
+            value = value.points
         elif name in ("_run",):
             value = {k: copy.copy(v) for k, v in vars(value).items()}
         found[name] = to_host(value).copy() if is_array(value) else copy.copy(value)

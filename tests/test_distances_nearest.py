@@ -24,7 +24,6 @@ from xpcls.distances._scan import (
     make_scan,
     minus_two_overlaps,
     scan_rows,
-    size_and_mass,
 )
 from xpcls.progress import listen
 from xpcls_backends import Backend, device_of, scratch_bytes, to_host, widest_float
@@ -294,8 +293,9 @@ def assert_bounded(
 ) -> None:
     queries, points = backend.asarray(host_queries), backend.asarray(host_points)
     scan = make_scan(queries, points, metric, LARGE)
-    ours, theirs = scan_rows(scan, queries), scan_rows(scan, points)
-    (size_q, mass_q), (size_p, mass_p) = size_and_mass(scan, ours), size_and_mass(scan, theirs)
+    (ours, size_q, mass_q), (theirs, size_p, mass_p) = (
+        scan_rows(scan, x) for x in (queries, points)
+    )
     parts = to_host(size_q), to_host(size_p), to_host(mass_q), to_host(mass_p)
     overlap = to_host(minus_two_overlaps(scan, left_rows(scan, ours), theirs))
     direct = to_host(direct_keys(scan, queries, points[None, :, :]))
@@ -350,7 +350,7 @@ def test_scratch_stays_within_the_default(sizes: tuple[int, ...]) -> None:
 
 def peak(queries: np.ndarray, points: np.ndarray, k: int, metric: str, budget: int | None) -> int:
     """Bytes beside what was given and what came back, at the highest."""
-    nearest(queries[:1], points[:k], k, metric)  # imports, once
+    nearest(queries, points, k, metric, budget)  # imports, and compiles, once
     tracemalloc.start()
     try:
         found = nearest(queries, points, k, metric, budget)

@@ -11,8 +11,7 @@ import xpcls.distances._pairwise
 import xpcls.features._hog
 import xpcls.lecture._distance
 import xpcls.lecture._neighbors
-import xpcls.neighbors
-from tests.lecture_mutations import TRAINED, Mutation, Mutations, Patch
+from tests.lecture_mutations import TRAINED, Mutation, Mutations, Patch, replace_search
 from xpcls import distances
 from xpcls.features import ColorHistogram, PolarMap
 from xpcls.lecture import CLAIMS
@@ -61,7 +60,7 @@ def _(patch: Patch) -> None:
         found, indices = distances.nearest(queries, points, k + 1, *options)
         return found[:, 1:], indices[:, 1:]
 
-    patch.setattr(xpcls.neighbors, "nearest", skipping)
+    replace_search(patch, skipping)
 
 
 @mutation("curse", "distances look at two features alone", "contrast / that in fewer dimensions")
@@ -75,10 +74,8 @@ def _(patch: Patch) -> None:
 
 @mutation("curse", "neighbours are found by two features alone", "accuracy of 5-NN beside 1024")
 def _(patch: Patch) -> None:
-    patch.setattr(
-        xpcls.neighbors,
-        "nearest",
-        lambda q, p, k, *options: distances.nearest(q[:, :2], p[:, :2], k, *options),
+    replace_search(
+        patch, lambda q, p, k, *options: distances.nearest(q[:, :2], p[:, :2], k, *options)
     )
 
 
@@ -117,7 +114,9 @@ def _(patch: Patch) -> None:
 def _(patch: Patch) -> None:
     histograms = ColorHistogram._histograms
     patch.setattr(
-        ColorHistogram, "_histograms", lambda self, images: 0.0 * histograms(self, images)
+        ColorHistogram,
+        "_histograms",
+        lambda self, kernel, images: 0.0 * histograms(self, kernel, images),
     )
 
 

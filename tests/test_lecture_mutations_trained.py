@@ -13,8 +13,7 @@ import pytest
 
 import xpcls.linear
 import xpcls.linear_model
-import xpcls.neighbors
-from tests.lecture_mutations import TRAINED, Mutation, Mutations, Patch
+from tests.lecture_mutations import TRAINED, Mutation, Mutations, Patch, replace_search
 from xpcls import distances, layers, losses, training
 from xpcls.linear import LinearClassifier
 from xpcls.linear_model import LinearModel
@@ -78,7 +77,7 @@ def _(patch: Patch) -> None:
         found, indices = distances.nearest(queries, points, k, *options)
         return found, (indices + 1) % points.shape[0]
 
-    patch.setattr(xpcls.neighbors, "nearest", off_by_one)
+    replace_search(patch, off_by_one)
 
 
 @mutation("margin", "the hinge has no maximum with 0", "the largest |hinge| beyond the margin")

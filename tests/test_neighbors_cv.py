@@ -20,6 +20,7 @@ from sklearn.model_selection import KFold as TheirKFold
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import xpcls.distances
+from tests.lecture_mutations import replace_search
 from xpcls import KNeighborsClassifier
 from xpcls.model_selection import (
     GroupKFold,
@@ -151,7 +152,7 @@ def test_one_search_for_each_fold_and_metric(monkeypatch: pytest.MonkeyPatch) ->
         asked.append((queries.shape[0], k, metric))
         return xpcls.distances.nearest(queries, points, k, metric, budget)
 
-    monkeypatch.setattr("xpcls.neighbors.nearest", counted)
+    replace_search(monkeypatch, counted)
     X, y = blobs()
     KNeighborsClassifierCV((1, 9, 5, 2, 20, 7), cv=KFold(3)).fit(X, y)
     assert sorted(asked) == [(30, 20, "l1")] * 3 + [(30, 20, "l2")] * 3

@@ -16,7 +16,7 @@ from xpcls_backends import (
 )
 
 from .base import REAL_DTYPES, Classifier, TensorKind
-from .distances import METRICS, nearest
+from .distances import METRICS, Index, Plan
 from .options import check_choice, check_integer
 from .validation import check_labels, check_same_length
 
@@ -44,8 +44,9 @@ class KNeighborsClassifier(Classifier):
     classes_ : the labels, sorted. n_features_in_, n_samples_fit_ : the shape of the training set.
 
     Rows are compared as they are given: uint8 images stay uint8 and never wrap. Fitting takes no
-    time and keeps a reference to X, not a copy, so do not change it afterwards. One prediction
-    takes time proportional to rows times features of the training set.
+    time and keeps a reference to X, not a copy, so do not change it afterwards. With the extra
+    `fast` the first search of a large set adds codes of its rows, a byte for each number, or two.
+    One prediction takes time proportional to rows times features of the training set.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class KNeighborsClassifier(Classifier):
         self._check_options()
         self._learn_columns(X, rows)
         self.n_samples_fit_ = rows.shape[0]
-        self._rows, self._codes = rows, codes
+        self._index, self._codes = Index(rows), codes
         self.classes_ = classes
         return self
 
@@ -86,13 +87,21 @@ class KNeighborsClassifier(Classifier):
 
         Returns (distances, indices), each (N, n_neighbors), or indices alone.
         """
+        rows, k = self._check_search(X, n_neighbors)
+        distances, indices = self._index.nearest(rows, k, self.metric, self.memory_budget)
+        return (distances, indices) if return_distance else indices
+
+    def plan(self, X: Any, n_neighbors: int | None = None) -> Plan:
+        """How `kneighbors` will search for these rows: tiles, bytes, instructions; print it."""
+        rows, k = self._check_search(X, n_neighbors)
+        return self._index.plan(rows, k, self.metric, self.memory_budget)
+
+    def _check_search(self, X: Any, n_neighbors: int | None) -> tuple[Array, int]:
         self._check_fitted()
         rows = self._check_query(X)
         self._check_options()
         k = self.n_neighbors if n_neighbors is None else n_neighbors
-        k = check_integer("n_neighbors", k, at_least=1, at_most=self.n_samples_fit_)
-        distances, indices = nearest(rows, self._rows, k, self.metric, self.memory_budget)
-        return (distances, indices) if return_distance else indices
+        return rows, check_integer("n_neighbors", k, at_least=1, at_most=self.n_samples_fit_)
 
     def vote(self, distances: Array, indices: Array) -> Array:
         """The class that these neighbours vote for: (N,), `predict` without its search.
@@ -136,10 +145,10 @@ class KNeighborsClassifier(Classifier):
         return xp.concat(votes, axis=0), codes
 
     def _any_learnt(self) -> Array:
-        return self._rows
+        return self._index.points
 
     def _learnt(self) -> tuple[dict[str, Array], dict[str, Any]]:
-        return {"rows": self._rows, "codes": self._codes}, {}
+        return {"rows": self._index.points, "codes": self._codes}, {}
 
     def _tensor_kinds(self, n_classes: int) -> dict[str, TensorKind]:
         return {
@@ -155,7 +164,7 @@ class KNeighborsClassifier(Classifier):
         for code in (to_scalar(xp.min(codes)), to_scalar(xp.max(codes))):
             check_integer("a class", code, at_least=0, at_most=classes.shape[0] - 1)
         self.n_samples_fit_ = rows.shape[0]
-        self._rows, self._codes = rows, codes
+        self._index, self._codes = Index(rows), codes
         self.classes_ = classes
 
     def _check_options(self) -> None:

@@ -1,10 +1,10 @@
 """The k nearest rows, exactly: a fast scan proposes candidates, direct distances decide.
 
 For every query the scan keeps the m smallest lower bounds of the key, m a little over k. Direct
-distances of those m then give the k nearest among them. Every row left out has a lower bound at
-least as large as the largest one kept; where that exceeds the k-th direct distance, no row left
-out can belong to the answer, and it is proven. The few queries without proof are asked again
-with four times as many candidates, up to all rows.
+distances, first of the k + 3 with the smallest bounds, then of all m, give the k nearest among
+them. Every other row has a lower bound at least as large as the smallest one that was left aside;
+where that exceeds the k-th direct distance, no other row can belong to the answer, and it is
+proven. The few queries without proof are asked again with more candidates, up to all rows.
 """
 
 from __future__ import annotations
@@ -14,35 +14,38 @@ from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from xpcls.progress import advance
 from xpcls_backends import (
     Array,
+    SmallestEntries,
     device_of,
     elementwise_block_bytes,
     flatnonzero,
+    gather,
+    halved_budget,
+    in_threads,
     namespace_of,
     replace_rows,
     row_blocks,
     rows_within,
-    scratch_bytes,
     smallest_k,
-    smallest_k_unordered,
     sort_rows_by,
     to_host,
 )
 
 from ._scan import (
+    WORTH_A_THREAD,
     Scan,
     direct_keys,
     distances_of,
     left_rows,
-    make_scan,
     minus_two_overlaps,
     scan_rows,
-    size_and_mass,
 )
 
-LONGEST_TILE = 2**14  # points; longer rows of keys would leave the caches
+SCANNED_POINTS = 2**9  # at once: longer products gain nothing
+WIDE_ROWS = 256  # features
+SETTLED = 3  # candidates beside k whose direct distances are computed before all others'
+LONGEST_TILE = 2**14  # points, converted at once
 
 # Bytes for each candidate of a query: its bound and row, twice while they are joined, or its key
 # and row while they are sorted. The tests measure that it is enough.
@@ -71,64 +74,40 @@ class Tiles:
     all_rows: bool
 
 
-def nearest(
+def scan_nearest(
+    scan: Scan,
     queries: Array,
     points: Array,
     k: int,
-    metric: str = "l2",
-    memory_budget: int | None = None,
+    budget: int,
+    tell: Tell,
 ) -> tuple[Array, Array]:
-    """The k nearest rows of `points` to each row of `queries`.
+    """Distances and indices (n_queries, k) of the k nearest, as `nearest` gives them.
 
-    Parameters
-    ----------
-    queries : array (n_queries, D), real; points : array (n_points, D), real, same library and
-        device. uint8 images are taken as they are.
-    k : 1 to n_points.
-    metric : "l1" sum |a - b|, "l2" sqrt(sum (a - b)^2), or "sqeuclidean", its square.
-    memory_budget : bytes of scratch beside the arrays given and returned; None: 64 MiB on a CPU,
-        1 GiB on a GPU. The answer does not depend on it.
-
-    Returns
-    -------
-    distances : (n_queries, k), ascending; float64 if an input is float64 or a 32- or 64-bit
-        integer, else float32.
-    indices : (n_queries, k) int64, rows of `points`.
-
-    The neighbours are those that direct differences in float64 give, and equal distances are
-    ordered by row, lowest first. An identical row is at distance exactly 0.
-
-    Raises ValueError for shapes that do not fit, k out of range, NaN or infinity, an unknown
-    metric, and a budget too small for one query and one point.
+    budget : bytes of scratch; where memory runs out, the search goes on with half of it.
     """
     xp, device = namespace_of(queries, points), device_of(queries, points)
-    budget = scratch_bytes(xp) if memory_budget is None else memory_budget
-    scan = make_scan(queries, points, metric, budget)
-    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= points.shape[0]:
-        raise ValueError(f"k is {k!r}, expected an integer from 1 to {points.shape[0]} (n_points)")
-    _check_budget(scan, points, k, budget)
     n = queries.shape[0]
     distances = xp.empty((n, k), dtype=scan.result, device=device)
     indices = xp.empty((n, k), dtype=xp.int64, device=device)
     # Of each query it may have to be remembered that it is in doubt: a position, twice.
     for some in row_blocks(n, rows_within(budget // 16, 2 * WIDE)):
         found = distances[some, :], indices[some, :]
-        tell = functools.partial(_tell, some.start / n, some.stop / n)
-        _search(scan, queries[some, :], points, found, budget, tell)
+        told = functools.partial(_tell_part, tell, some.start / n, some.stop / n)
+        _search(scan, queries[some, :], points, found, budget, told)
     return distances, indices
 
 
-def _check_budget(scan: Scan, points: Array, k: int, budget: int) -> None:
-    features = points.shape[1]
-    least = 32 * scan.width * features + 512 * (k + 8)
-    if budget < least:
-        raise ValueError(
-            f"memory_budget is {budget} bytes, but rows of {features} features and {k} neighbours "
-            f"need at least {least}; give more, or None for the default"
-        )
+def candidates_at_first(k: int, features: int) -> int:
+    """How many candidates each query gets: a few more than k prove most answers on images.
+
+    Of wide rows twice as many, since they cost little where they are not needed, and to look at
+    all points again for a few queries costs much.
+    """
+    return 2 * k + 12 if features >= WIDE_ROWS else k + 4 + k // 4
 
 
-def _plan(scan: Scan, n_queries: int, points: Array, k: int, m: int, budget: int) -> Tiles:
+def plan_tiles(scan: Scan, n_queries: int, points: Array, k: int, m: int, budget: int) -> Tiles:
     """Tiles for m candidates, or for all rows where m is most of them or takes too much."""
     n_points, features = points.shape
     width = scan.width
@@ -157,29 +136,35 @@ def _search(
     """Write distances and indices of the k nearest into `found`, two arrays (n_queries, k)."""
     xp = namespace_of(queries)
     k = found[0].shape[1]
-    m = k + 4 + k // 4  # candidates; a few more than k prove most answers on images
+    m = candidates_at_first(k, queries.shape[1])
     doubtful = None  # at first every query, then positions in `queries`
     n = queries.shape[0]
     while n:
-        tiles = _plan(scan, n, points, k, m, budget)
-        unproven = []
-        for block in row_blocks(n, tiles.queries):
+        unproven, start = [], 0
+        while start < n:
+            tiles = plan_tiles(scan, n - start, points, k, m, budget)
+            block = slice(start, min(n, start + tiles.queries))
             if doubtful is None:
-                some, where = queries[block, :], None
+                where, some = None, queries[block, :]
                 told: Tell = functools.partial(_tell_part, tell, block.start / n, block.stop / n)
             else:
                 where, told = doubtful[block], _tell_nobody
                 some = xp.take(queries, where, axis=0)
             ask = _ask_all if tiles.all_rows else _ask_candidates
-            keys, indices, proven = ask(scan, some, points, k, m, tiles, told)
-            _write(found[0], block, where, distances_of(scan, keys), tiles)
-            _write(found[1], block, where, indices, tiles)
+            try:
+                keys, indices, proven = ask(scan, some, points, k, m, tiles, told)
+                _write(found[0], block, where, distances_of(scan, keys), tiles)
+                _write(found[1], block, where, indices, tiles)
+            except MemoryError:
+                budget = halved_budget(budget, xp)
+                continue
             if proven is not None:
                 left = flatnonzero(~proven)
-                unproven.append(left + block.start if where is None else xp.take(where, left))
+                unproven.append(left + start if where is None else xp.take(where, left))
+            start = block.stop
         doubtful = xp.concat(unproven) if unproven else None
-        n = 0 if doubtful is None else doubtful.shape[0]
-        m *= 4
+        asked, n = n, 0 if doubtful is None else doubtful.shape[0]
+        m *= 4 if 16 * n > asked else 16  # of a few, what costs is to look at all points again
     tell(1.0)
 
 
@@ -204,72 +189,111 @@ def _ask_candidates(
     scan: Scan, queries: Array, points: Array, k: int, m: int, tiles: Tiles, tell: Tell
 ) -> tuple[Array, Array, Array]:
     """Keys, indices, and whether they are proven, of each query: (n, k), (n, k), (n,)."""
-    unseen, candidates = _smallest_bounds(scan, queries, points, m, tiles, tell)
-    keys, indices = _settle(scan, queries, points, candidates, tiles)
-    return keys[:, :k], indices[:, :k], unseen - scan.floor > keys[:, k - 1]
+    xp = namespace_of(queries)
+    bounds, candidates = _smallest_bounds(scan, queries, points, m, tiles, tell)
+    few = k + SETTLED
+    keys, indices = _settle(scan, queries, points, candidates[:, :few], tiles)
+    keys, indices = keys[:, :k], indices[:, :k]
+    proven = bounds[:, few] - scan.floor > keys[:, k - 1]
+    left = flatnonzero(~proven)
+    if left.shape[0]:  # the rest of the candidates
+        some, theirs, theirs_bounds = (
+            xp.take(x, left, axis=0) for x in (queries, candidates, bounds)
+        )
+        more = [x[:, :k] for x in _settle(scan, some, points, theirs, tiles)]
+        keys, indices = replace_rows(keys, left, more[0]), replace_rows(indices, left, more[1])
+        now = theirs_bounds[:, m - 1] - scan.floor > more[0][:, k - 1]
+        proven = replace_rows(proven, left, now)
+    return keys, indices, proven
 
 
 def _smallest_bounds(
     scan: Scan, queries: Array, points: Array, m: int, tiles: Tiles, tell: Tell
 ) -> tuple[Array, Array]:
-    """Of each query the rows with the m smallest lower bounds, and the largest of these, wide.
+    """Of each query the m smallest lower bounds, ascending, and their rows: (n, m) each.
 
-    No row outside the m has a smaller bound. (n,) and (n, m).
+    Bounds are wide, and no row outside the m has a smaller one.
     """
     xp = namespace_of(queries)
-    rows = scan_rows(scan, queries)
-    size, mass = size_and_mass(scan, rows)
+    n, n_points = queries.shape[0], points.shape[0]
+    rows, size, mass = scan_rows(scan, queries)
     base = xp.astype(size - scan.slack * mass, scan.wide)
     rows = left_rows(scan, rows)
-    blocks = list(row_blocks(queries.shape[0], tiles.block))
-    best: list[tuple[Array, Array] | None] = [None] * len(blocks)
-    for tile in row_blocks(points.shape[0], tiles.points):
-        others = scan_rows(scan, points[tile, :])
-        size, mass = size_and_mass(scan, others)
-        own = (size - scan.slack * mass)[None, :]
-        for i, block in enumerate(blocks):
-            bounds = minus_two_overlaps(scan, rows[block, :], others)
-            bounds += own
-            best[i] = _keep_smallest(best[i], bounds, tile.start, m)
-            del bounds  # before the next ones are made
-        del others
-        tell(tile.stop / points.shape[0])
-    bounds, columns = (xp.concat(parts) for parts in zip(*filter(None, best), strict=True))
-    return xp.astype(xp.max(bounds, axis=1), scan.wide) + base, columns
+    down, across = _scan_blocks(scan, n, points, m, tiles)
+    blocks = list(row_blocks(n, down))
+    smallest = [SmallestEntries(m) for _ in blocks]
+    for tile in row_blocks(n_points, tiles.points):
+        scanned = scan_rows(scan, points[tile, :])
+        look = functools.partial(_look, scan, rows, scanned, tile.start, across)
+        in_threads(look, list(zip(blocks, smallest, strict=True)), scan.threads)
+        del scanned, look  # before the next ones are made
+        tell(tile.stop / n_points)
+    found = (some.found() for some in smallest)
+    bounds, columns = (xp.concat(parts) for parts in zip(*found, strict=True))
+    bounds, columns = sort_rows_by(bounds, columns)
+    return xp.astype(bounds, scan.wide) + base[:, None], columns
 
 
-def _keep_smallest(
-    best: tuple[Array, Array] | None, bounds: Array, first: int, m: int
-) -> tuple[Array, Array]:
-    """The m smallest of what was kept so far and of a tile whose columns begin at `first`."""
-    xp = namespace_of(bounds)
-    values, columns = smallest_k_unordered(bounds, min(m, bounds.shape[1]))
-    columns = xp.astype(columns, xp.int64) + first
-    if best is None:
-        return values, columns
-    values = xp.concat((best[0], values), axis=1)
-    columns = xp.concat((best[1], columns), axis=1)
-    values, kept = smallest_k_unordered(values, min(m, values.shape[1]))
-    return values, xp.take_along_axis(columns, kept, axis=1)
+def _look(
+    scan: Scan,
+    queries: Array,
+    points: tuple[Array, Array, Array],
+    first: int,
+    across: int,
+    part: tuple[slice, SmallestEntries],
+) -> None:
+    """Tell the smallest of a block of queries their bounds for a tile of points."""
+    block, smallest = part
+    rows, size, mass = points
+    own = (size - scan.slack * mass)[None, :]
+    for some in row_blocks(rows.shape[0], across):
+        bounds = minus_two_overlaps(scan, queries[block, :], rows[some, :])
+        bounds += own[:, some]
+        smallest.add(bounds, first + some.start)
+        del bounds
+
+
+def _scan_blocks(scan: Scan, n: int, points: Array, m: int, tiles: Tiles) -> tuple[int, int]:
+    """How many queries, and how many points of a tile, each thread scans at once.
+
+    Their keys should stay in a core's own cache; minima stay there by themselves, and want
+    long tiles.
+    """
+    share = tiles.scratch // scan.threads
+    size = min(share, 4 * elementwise_block_bytes(namespace_of(points)))
+    key = scan.width + WIDE
+    across = min(tiles.points, rows_within(share // 2, key))
+    if scan.kind == "l2":
+        across = min(across, max(SCANNED_POINTS, rows_within(size, scan.width * n)))
+    else:
+        size = share = 7 * share // 10  # the minima take the rest
+    down = rows_within(size, scan.width * across)
+    down = min(down, rows_within(share, key * across + CANDIDATE * min(m, across)))
+    rounds = -(-n // (down * scan.threads))
+    return -(-n // (rounds * scan.threads)), across  # as much for each thread
 
 
 def _settle(
     scan: Scan, queries: Array, points: Array, candidates: Array, tiles: Tiles
 ) -> tuple[Array, Array]:
     """Each query's candidates by direct distances, nearest first, ties to the lowest row."""
-    xp = namespace_of(queries)
+    xp, device = namespace_of(queries), device_of(queries)
     n, m = candidates.shape
-    across, down = _direct_blocks(points, m, tiles, 8 * elementwise_block_bytes(xp))
-    keys = []
-    for block in row_blocks(n, down):
-        ours, parts = _copied(queries, block), []
+    size = 32 * elementwise_block_bytes(xp)  # threads with many short calls wait for each other
+    across, down = _direct_blocks(points, m, min(size, tiles.scratch // scan.threads))
+    keys = xp.empty((n, m), dtype=scan.wide, device=device)
+
+    def fill(block: slice) -> None:
+        ours = _copied(queries, block)
         for some in row_blocks(m, across):
             chosen = candidates[block, some]
-            gathered = xp.take(points, xp.reshape(chosen, (-1,)), axis=0)
+            gathered = gather(points, xp.reshape(chosen, (-1,)))
             gathered = xp.reshape(gathered, (*chosen.shape, points.shape[1]))
-            parts.append(direct_keys(scan, ours, gathered))
-        keys.append(xp.concat(parts, axis=1))
-    return sort_rows_by(xp.concat(keys), candidates)
+            keys[block, some] = direct_keys(scan, ours, gathered)
+
+    few = n * m * points.shape[1] < WORTH_A_THREAD
+    in_threads(fill, row_blocks(n, down), 1 if few else scan.threads)
+    return sort_rows_by(keys, candidates)
 
 
 def _ask_all(
@@ -302,8 +326,8 @@ def _ask_all(
 def _all_keys(scan: Scan, queries: Array, points: Array, tiles: Tiles) -> Array:
     """Direct keys of every pair: (n_queries, n_points)."""
     xp = namespace_of(queries)
-    size = elementwise_block_bytes(xp)
-    across, down = _direct_blocks(points, points.shape[0], tiles, size)
+    size = min(elementwise_block_bytes(xp), tiles.scratch)
+    across, down = _direct_blocks(points, points.shape[0], size)
     rows = []
     for block in row_blocks(queries.shape[0], down):
         ours = _copied(queries, block)
@@ -324,18 +348,11 @@ def _copied(x: Array, rows: slice) -> Array:
     return xp.take(x, xp.arange(rows.start, rows.stop, device=device), axis=0)
 
 
-def _direct_blocks(points: Array, n_points: int, tiles: Tiles, size: int) -> tuple[int, int]:
+def _direct_blocks(points: Array, n_points: int, size: int) -> tuple[int, int]:
     """How many points, and how many queries, `direct_keys` takes at once within `size` bytes."""
     pair = 3 * WIDE * points.shape[1]  # gathered, widened, subtracted
-    size = min(size, tiles.scratch)
     across = min(n_points, rows_within(size, pair))
     return across, rows_within(size, pair * across)
-
-
-def _tell(begin: float, end: float, share: float) -> None:
-    """Report a share of the part of the work from `begin` to `end`: all, only when all is done."""
-    done = 1000 if share == end == 1.0 else min(999, round(1000 * (begin + (end - begin) * share)))
-    advance("nearest rows", done, 1000)
 
 
 def _tell_part(tell: Tell, begin: float, end: float, share: float) -> None:

@@ -22,7 +22,6 @@ from ._scan import (
     make_scan,
     minus_two_overlaps,
     scan_rows,
-    size_and_mass,
 )
 
 # A key under this share of what it was computed from has lost over 4 of its bits to cancellation.
@@ -60,13 +59,12 @@ def pairwise(queries: Array, points: Array, metric: str = "l2") -> Array:
     return out
 
 
-def _tile(scan: Scan, queries: Array, points: Array, others: Array) -> Array:
-    """Distances of a tile; `others` are the points as `scan_rows` gives them."""
+def _tile(scan: Scan, queries: Array, points: Array, others: tuple[Array, Array, Array]) -> Array:
+    """Distances of a tile; `others` is what `scan_rows` gives for the points."""
     xp = namespace_of(queries)
-    rows = scan_rows(scan, queries)
-    own_size, own_mass = size_and_mass(scan, rows)
-    size, mass = size_and_mass(scan, others)
-    keys = minus_two_overlaps(scan, left_rows(scan, rows), others)
+    rows, own_size, own_mass = scan_rows(scan, queries)
+    scanned, size, mass = others
+    keys = minus_two_overlaps(scan, left_rows(scan, rows), scanned)
     keys += size[None, :]
     keys += own_size[:, None]
     if scan.slack == 0.0:

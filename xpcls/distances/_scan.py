@@ -25,6 +25,7 @@ of integers that stay below 1/u are exact: their slack is 0.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from xpcls_backends import (
@@ -38,7 +39,10 @@ from xpcls_backends import (
     namespace_of,
     row_blocks,
     rows_within,
+    scratch_bytes,
+    sums_of_minima,
     thread_count,
+    to_itemsize,
     to_scalar,
     widest_float,
 )
@@ -51,7 +55,10 @@ METRICS = {
     "euclidean": "l2",
     "sqeuclidean": "l2",
 }
-WORTH_A_THREAD = 2**22  # minima; starting threads for fewer takes as long as they do
+WORTH_A_THREAD = 2**22  # numbers; starting threads for fewer takes as long as they do
+LEAST_SCRATCH = 2**22  # of a budget for each thread; with less, blocks are too small to share
+NEAR = 40  # powers of two from 1, between which squares of float32 neither overflow nor vanish
+CENTRE_ROWS = 128  # of which the centre is the mean
 
 
 @dataclass(frozen=True)
@@ -64,8 +71,9 @@ class Scan:
     factor : a power of two by which every row is multiplied, so that squares neither overflow
         nor vanish.
     slack, floor : the scan is off by at most slack * (mass(q) + mass(p)) + floor.
-    temporary : the most bytes that a temporary array inside the functions below may take.
-    threads : how many such arrays there may be at once.
+    bytes_only : whether rows are scanned as bytes: those of L1 whose sums are exact.
+    temporary : the most bytes that temporary arrays inside the functions below may take, in each
+        of `threads` threads.
     """
 
     metric: str
@@ -78,6 +86,7 @@ class Scan:
     factor: float
     slack: float
     floor: float
+    bytes_only: bool
     temporary: int
     threads: int
 
@@ -90,8 +99,7 @@ def make_scan(queries: Array, points: Array, metric: str, budget: int) -> Scan:
     Raises ValueError for an unknown metric, shapes that do not fit, and NaN or infinity.
     """
     xp, device = namespace_of(queries, points), device_of(queries, points)
-    if not isinstance(metric, str) or metric not in METRICS:
-        raise ValueError(f"metric is {metric!r}, expected one of {', '.join(map(repr, METRICS))}")
+    check_metric(metric)
     check_shapes(queries, points)
     kind, features = METRICS[metric], points.shape[1]
     spans = [_span(x, name) for x, name in ((queries, "queries"), (points, "points"))]
@@ -102,12 +110,13 @@ def make_scan(queries: Array, points: Array, metric: str, budget: int) -> Scan:
     dtype = result = xp.float32 if narrow else wide
     unit = float(xp.finfo(dtype).eps) / 2.0
     width = xp.finfo(dtype).bits // 8
-    temporary = max(1, min(elementwise_block_bytes(xp), budget // 12))
-    threads = max(1, min(thread_count(xp), budget // (12 * temporary)))
+    threads = max(1, min(thread_count(xp), budget // LEAST_SCRATCH))
+    temporary = max(1, budget // ((6 if kind == "l1" else 12) * threads))
     largest_sum = 4.0 * features * (span * span if kind == "l2" else span)  # of -x and x
     if small and largest_sum < 1.0 / unit:
         none = None, 1.0, 0.0, 0.0  # neither centre nor factor, slack or floor
-        return Scan(metric, kind, dtype, width, wide, result, *none, temporary, threads)
+        unsigned = kind == "l1" and all(x.dtype in (xp.uint8, xp.bool) for x in (queries, points))
+        return Scan(metric, kind, dtype, width, wide, result, *none, unsigned, temporary, threads)
     terms = (2 if kind == "l2" else 3) * features + 64
     if terms * unit > 0.1:  # so many features that the bound says nothing
         dtype, unit = wide, float(xp.finfo(wide).eps) / 2.0
@@ -121,34 +130,59 @@ def make_scan(queries: Array, points: Array, metric: str, budget: int) -> Scan:
         xp.finfo(dtype).bits // 8,
         wide,
         result,
-        _mean_row(points, dtype, wide, factor, budget // 3),
+        _mean_row(points, dtype, wide, factor, min(budget // 3, elementwise_block_bytes(xp))),
         factor,
         slack=terms * unit / (1.0 - terms * unit),
         floor=8.0 * features * float(xp.finfo(dtype).smallest_normal),
+        bytes_only=False,
         temporary=temporary,
         threads=threads,
     )
 
 
-def scan_rows(scan: Scan, x: Array) -> Array:
-    """Rows of `x` in the scan's dtype, scaled and centred: (n, D), a new array."""
-    rows = namespace_of(x).astype(x, scan.dtype)
-    if scan.factor != 1.0:
-        rows *= scan.factor
-    if scan.centre is not None:
-        rows -= scan.centre
-    return rows
+def scan_rows(scan: Scan, x: Array) -> tuple[Array, Array, Array]:
+    """Rows of `x` as they are scanned, scaled and centred, with the part of each in a key and its
+    part of the error: (n, D), a new array, in the scan's dtype or uint8, (n,) and (n,).
+    """
+    xp, device = namespace_of(x), device_of(x)
+    n, features = x.shape
+    dtype = xp.uint8 if scan.bytes_only else scan.dtype
+    rows = xp.empty((n, features), dtype=dtype, device=device)
+    size, mass = (xp.zeros((n,), dtype=scan.dtype, device=device) for _ in range(2))
+
+    def fill(some: slice) -> None:
+        part = rows[some, :]
+        part[...] = xp.astype(x[some, :], dtype, copy=False)
+        if scan.factor != 1.0:
+            part *= scan.factor
+        if scan.centre is not None:
+            part -= scan.centre
+        if scan.kind == "l2":
+            size[some] = mass[some] = xp.vecdot(part, part)
+        else:
+            size[some] = xp.sum(part, axis=1, dtype=scan.dtype)
+            if not scan.bytes_only:
+                mass[some] = xp.sum(xp.abs(part), axis=1)
+
+    _in_blocks(fill, n, features * scan.width, scan.temporary, xp, scan.threads)
+    return rows, size, mass
 
 
-def size_and_mass(scan: Scan, rows: Array) -> tuple[Array, Array]:
-    """Of each row that `scan_rows` gave: its part of the key, and its part of the error. (n,)."""
-    xp = namespace_of(rows)
-    if scan.kind == "l2":
-        squares = xp.vecdot(rows, rows)
-        return squares, squares
-    few = rows_within(scan.temporary, rows.shape[1] * xp.finfo(rows.dtype).bits // 8)
-    mass = [xp.sum(xp.abs(rows[some, :]), axis=1) for some in row_blocks(rows.shape[0], few)]
-    return xp.sum(rows, axis=1), xp.concat(mass)
+def _in_blocks(
+    work: Callable[[slice], None],
+    n: int,
+    row: int,
+    temporary: int,
+    xp: Namespace,
+    threads: int | None = None,
+) -> None:
+    """Call `work` with blocks of n rows, `row` bytes each, in threads where that is faster.
+
+    Threads that make many short calls wait for each other, so blocks may outgrow a core's cache.
+    """
+    size = rows_within(min(8 * elementwise_block_bytes(xp), temporary), row)
+    threads = thread_count(xp) if threads is None else threads
+    in_threads(work, row_blocks(n, size), threads if n * row >= WORTH_A_THREAD else 1)
 
 
 def left_rows(scan: Scan, rows: Array) -> Array:
@@ -165,29 +199,17 @@ def minus_two_overlaps(scan: Scan, queries: Array, points: Array) -> Array:
     """
     if scan.kind == "l2":
         return queries @ points.mT
-    return _minus_two_minima(scan, queries, points)
-
-
-def _minus_two_minima(scan: Scan, queries: Array, points: Array) -> Array:
     xp, device = namespace_of(queries, points), device_of(queries, points)
-    n_queries, n_points, features = queries.shape[0], points.shape[0], points.shape[1]
-    out = xp.empty((n_queries, n_points), dtype=queries.dtype, device=device)
-    twos = xp.full((features,), -2.0, dtype=queries.dtype, device=device)
-    # The minima of a block must still be in the cache when the product reads them.
-    pairs = rows_within(scan.temporary, features * scan.width)
-    across = min(pairs, n_points)
-    down = max(1, pairs // across)
+    n, (n_points, features) = queries.shape[0], points.shape
+    out = xp.empty((n, n_points), dtype=scan.dtype, device=device)
 
-    def fill(rows: slice) -> None:
-        ours, part = queries[rows, :], out[rows, :]
-        for some in row_blocks(n_points, across):
-            for few in row_blocks(ours.shape[0], down):
-                minima = xp.minimum(ours[few, None, :], points[None, some, :])
-                part[few, some] = minima @ twos
+    def fill(some: slice) -> None:
+        out[some, :] = sums_of_minima(
+            queries[some, :], points, -2.0, dtype=scan.dtype, scratch=scan.temporary
+        )
 
-    small = n_queries * n_points * features < WORTH_A_THREAD
-    threads = 1 if small else scan.threads
-    in_threads(fill, row_blocks(n_queries, -(-n_queries // threads)), threads)
+    threads = scan.threads if n * n_points * features >= WORTH_A_THREAD else 1
+    in_threads(fill, row_blocks(n, -(-n // threads)), threads)
     return out
 
 
@@ -228,6 +250,12 @@ def distances_of(scan: Scan, keys: Array) -> Array:
         return xp.astype(keys, scan.result, copy=False)
 
 
+def check_metric(metric: str) -> None:
+    """Raise unless it is the name of one."""
+    if not isinstance(metric, str) or metric not in METRICS:
+        raise ValueError(f"metric is {metric!r}, expected one of {', '.join(map(repr, METRICS))}")
+
+
 def check_shapes(queries: Array, points: Array) -> None:
     """Raise unless both are rows of one width, with at least one feature and one point."""
     for x, name in ((queries, "queries"), (points, "points")):
@@ -245,7 +273,10 @@ def check_shapes(queries: Array, points: Array) -> None:
 
 
 def _span(x: Array, name: str) -> float:
-    """The largest magnitude in `x`; also where NaN and infinity are caught, at no extra pass."""
+    """The largest magnitude in `x`, or of floats near 1 something larger, up to a row's length.
+
+    Also where NaN and infinity are caught, at no extra pass.
+    """
     xp = namespace_of(x)
     if xp.isdtype(x.dtype, "complex floating"):
         raise ValueError(f"{name} has dtype {x.dtype}: Complex data not supported")
@@ -253,10 +284,38 @@ def _span(x: Array, name: str) -> float:
         return 0.0
     if xp.isdtype(x.dtype, "bool"):
         return 1.0
-    span = max(abs(float(to_scalar(xp.max(x)))), abs(float(to_scalar(xp.min(x)))))
+    if xp.isdtype(x.dtype, "real floating"):
+        # One pass of squares takes half the time of two, and mostly says enough.
+        length = math.sqrt(to_scalar(xp.max(_of_blocks(x, _longest))))
+        if 2.0**-NEAR < length < 2.0**NEAR:
+            return length
+    ends = _of_blocks(x, _ends)
+    span = max(abs(float(to_scalar(end))) for end in (xp.max(ends), xp.min(ends)))
     if not math.isfinite(span):
         raise ValueError(f"{name} contains NaN or infinity; remove or replace those rows first")
     return span
+
+
+def _of_blocks(x: Array, look: Callable[[Array], Array]) -> Array:
+    """What `look` finds in each block of rows, stacked."""
+    xp = namespace_of(x)
+    found: list[Array] = []
+    row = x.shape[1] * to_itemsize(x)
+    size = scratch_bytes(xp)
+    _in_blocks(lambda some: found.append(look(x[some, :])), x.shape[0], row, size, xp)
+    return xp.stack(found)
+
+
+def _ends(rows: Array) -> Array:
+    xp = namespace_of(rows)
+    return xp.stack((xp.max(rows), xp.min(rows)))
+
+
+def _longest(rows: Array) -> Array:
+    """The largest sum of squares of a row."""
+    xp = namespace_of(rows)
+    with ignore_overflow():
+        return xp.max(xp.vecdot(rows, rows))
 
 
 def _power_of_two(span: float, kind: str, xp: Namespace, dtype: object) -> float:
@@ -264,7 +323,7 @@ def _power_of_two(span: float, kind: str, xp: Namespace, dtype: object) -> float
 
     Large numbers are moved no further than they must, so that small ones beside them survive.
     """
-    reach, limit = (40, 120) if dtype == xp.float32 else (400, 1000)
+    reach, limit = (NEAR, 120) if dtype == xp.float32 else (400, 1000)
     if kind == "l1":
         reach = 100 if dtype == xp.float32 else 1000  # sums need far less room than squares
     exponent = math.frexp(span)[1]
@@ -274,15 +333,15 @@ def _power_of_two(span: float, kind: str, xp: Namespace, dtype: object) -> float
 
 
 def _mean_row(points: Array, dtype: object, wide: object, factor: float, scratch: int) -> Array:
-    """About the mean of the rows, (D,), scaled: that of at most 512 rows, evenly spaced.
+    """About the mean of the rows, (D,), scaled: that of at most CENTRE_ROWS, evenly spaced.
 
     Any row would do as a centre; one near the middle makes the masses, and so the doubt, small.
     """
     xp, device = namespace_of(points), device_of(points)
-    points = points[:: -(-points.shape[0] // 512), :]
+    points = points[:: -(-points.shape[0] // CENTRE_ROWS), :]
     total = xp.zeros((points.shape[1],), dtype=wide, device=device)
     size = rows_within(scratch, points.shape[1] * xp.finfo(wide).bits // 8)
-    for rows in row_blocks(points.shape[0], min(size, 1024)):
+    for rows in row_blocks(points.shape[0], size):
         block = xp.astype(points[rows, :], wide)
         if factor != 1.0:
             block *= factor

@@ -49,6 +49,13 @@ def why_none() -> str | None:
     return None
 
 
+def instructions() -> str:
+    """The vector instructions for which kernels for NumPy arrays are compiled; loads numba."""
+    from .cpu.neighbors import INSTRUCTIONS
+
+    return INSTRUCTIONS
+
+
 @contextmanager
 def asking_for_kernels(always: bool | None) -> Iterator[None]:
     """Within the block this thread takes kernels always or, with False, never: to compare the two.
