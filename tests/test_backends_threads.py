@@ -4,9 +4,19 @@ import threading
 
 import array_api_strict as strict
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from threadpoolctl import threadpool_info
 
-from xpcls_backends import get_backend, in_threads, one_thread_products, thread_count
+from xpcls_backends import (
+    get_backend,
+    hot_loop,
+    in_threads,
+    one_thread_products,
+    row_blocks,
+    share_rows,
+    thread_count,
+)
 
 NUMPY = get_backend("numpy").xp
 
@@ -89,3 +99,71 @@ def test_no_thread_outlives_the_call() -> None:
     before = threading.active_count()
     in_threads(lambda part: None, range(8), 4)
     assert threading.active_count() == before
+
+
+def test_a_hot_loop_keeps_its_threads_until_it_ends() -> None:
+    names: list[set[str]] = []
+    before, limits = threading.active_count(), blas_threads()
+    with hot_loop():
+        for _ in range(3):
+            seen: set[str] = set()
+            both = threading.Barrier(2)  # no thread can do two parts
+
+            def work(part: int, seen: set[str] = seen, both: threading.Barrier = both) -> None:
+                both.wait(timeout=10)
+                seen.add(threading.current_thread().name)
+
+            in_threads(work, range(2), 2)
+            names.append(seen)
+        assert names[0] == names[1] == names[2]
+        assert threading.current_thread().name in names[0]
+        assert blas_threads() <= {1}
+    assert threading.active_count() == before
+    assert blas_threads() == limits
+
+
+@pytest.mark.parametrize("n_parts", [0, 1, 2, 17])
+def test_every_part_is_done_once_in_a_hot_loop(n_parts: int) -> None:
+    done: list[int] = []
+    with hot_loop(), hot_loop():
+        in_threads(done.append, range(n_parts), 3)
+        in_threads(done.append, range(n_parts), 2)
+    assert sorted(done) == sorted([*range(n_parts)] * 2)
+
+
+@pytest.mark.parametrize("where", ["here", "in a helper"])
+def test_an_error_in_a_part_is_raised_in_a_hot_loop(where: str) -> None:
+    here, both = threading.current_thread(), threading.Barrier(2)
+
+    def work(part: int) -> None:
+        both.wait(timeout=10)
+        if (threading.current_thread() is here) == (where == "here"):
+            raise MemoryError(where)
+
+    done: list[int] = []
+    with hot_loop():
+        with pytest.raises(MemoryError, match=where):
+            in_threads(work, range(2), 2)
+        in_threads(done.append, range(5), 2)  # and the loop can go on
+    assert sorted(done) == list(range(5))
+
+
+def test_work_in_a_hot_loop_that_asks_for_threads_gets_none() -> None:
+    by: list[bool] = []
+
+    def work(part: int) -> None:
+        me = threading.current_thread()
+        in_threads(lambda _: by.append(threading.current_thread() is me), range(3), 2)
+
+    with hot_loop():
+        in_threads(work, range(2), 2)
+    assert by == [True] * 6
+
+
+@given(st.integers(1, 100_000))
+def test_shares_are_about_equal_and_not_many(n: int) -> None:
+    sizes = [rows.stop - rows.start for rows in row_blocks(n, share_rows(n))]
+    assert sum(sizes) == n
+    assert len(sizes) <= 16
+    assert len(sizes) == 16 or max(sizes) <= 128
+    assert max(sizes) - min(sizes) <= len(sizes)

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from xpcls import DivergenceError, LinearClassifier
+from xpcls.linear_model import LINEAR_LOSSES, LinearModel
 from xpcls.optimizers import OPTIMIZERS
 from xpcls.progress import listen
 from xpcls.training import HISTORY
+from xpcls_backends.kernels import asking_for_kernels, why_none
 
 RNG = np.random.default_rng(0)
 CENTRES = RNG.normal(scale=2.0, size=(3, 6))
@@ -245,3 +247,44 @@ def test_the_schedule_plays_no_part_in_partial_fit() -> None:
     half = linear(schedule=lambda epoch, epochs: 0.5).partial_fit(X, Y, classes=[0, 1, 2])
     assert_same_weights(half, linear().partial_fit(X, Y, classes=[0, 1, 2]))
     assert half.history_["learning_rate"] == [half.learning_rate_]
+
+
+# Steps by a kernel.
+
+
+needs_kernels = pytest.mark.skipif(why_none() is not None, reason=f"no kernels: {why_none()}")
+
+
+@needs_kernels
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "gd"])
+@pytest.mark.parametrize("batch_size", [32, 1])
+def test_a_kernel_changes_no_run(optimizer: str, batch_size: int) -> None:
+    weight = np.linspace(0.5, 2.0, 90)
+    runs = []
+    for kernels in (False, True):
+        with asking_for_kernels(kernels):
+            model = linear(optimizer=optimizer, batch_size=batch_size, l1=1e-3)
+            runs.append(model.fit(X, Y, weight).partial_fit(X[:50], Y[:50]))
+    assert_same_weights(*runs, rtol=1e-9)
+    losses = [run.history_["loss"] for run in runs]
+    np.testing.assert_allclose(*losses, rtol=1e-9)
+
+
+@needs_kernels
+@pytest.mark.parametrize("loss", LINEAR_LOSSES)
+def test_divergence_is_seen_through_a_kernel(loss: str) -> None:
+    model = linear(loss, learning_rate=1e200, l2=1.0)
+    with asking_for_kernels(True), pytest.raises(DivergenceError, match="try a smaller"):
+        model.fit(X, Y)
+    assert not hasattr(model, "coef_")
+
+
+@needs_kernels
+@pytest.mark.parametrize("loss", LINEAR_LOSSES)
+def test_no_weight_that_is_not_a_number_is_lost_in_a_kernel(loss: str) -> None:
+    for place in range(3):
+        parameters = np.ones((6, 3)), np.zeros(3)
+        parameters[0][0, place] = np.nan
+        with asking_for_kernels(True):
+            value, _ = LinearModel(loss, 1.0, 0.0, 0.0).objective(parameters, X, Y, None, True)
+        assert np.isnan(value)

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from xpcls_backends import (
     Array,
+    LinearKernel,
     device_of,
+    gather,
     ignore_overflow,
+    in_threads,
+    linear_kernel,
     namespace_of,
     row_blocks,
+    share_rows,
+    thread_count,
     to_scalar,
 )
 
@@ -37,10 +44,25 @@ class LinearModel:
     l1: float
     constant: float = 1.0
 
+    gathers: ClassVar[bool] = True  # see `xpcls.training`
+
     def scores(self, parameters: Parameters, X: Array) -> Array:
         """X W + b, (N, C); X (N, D) of any real dtype."""
         weights, bias = parameters
-        return _float_rows(X, weights) @ weights + self.constant * bias
+        offsets = self.constant * bias
+        if linear_kernel(X, weights) is None:
+            return _float_rows(X, weights) @ weights + offsets
+        # Where training has threads of ours, those of a BLAS library would stand in their way.
+        xp, n = namespace_of(X), X.shape[0]
+        shares = list(row_blocks(n, share_rows(n)))
+        found: list[Any] = [None] * len(shares)
+
+        def work(i: int) -> None:
+            with ignore_overflow():
+                found[i] = _float_rows(X[shares[i], :], weights) @ weights + offsets
+
+        in_threads(work, range(len(shares)), thread_count(xp))
+        return xp.concat(found, axis=0)
 
     def objective(
         self,
@@ -49,32 +71,92 @@ class LinearModel:
         y: Array,
         sample_weight: Array | None,
         with_gradient: bool,
+        rows: Array | None = None,
     ) -> tuple[Array, Parameters | None]:
         """Mean loss plus l2 sum(W^2) plus l1 sum(|W|), and the gradient without its l1 part.
 
         L1 is left to `after_step`, which can make weights exactly 0. `sample_weight` has mean 1
         over all rows: a mini-batch of heavy rows then counts for more than one of light rows,
-        and the mean over mini-batches is the weighted mean over the rows.
+        and the mean over mini-batches is the weighted mean over the rows. rows : positions in X
+        of the mini-batch, to which y and sample_weight belong; None for all of X.
         """
-        weights, xp = parameters[0], namespace_of(*parameters)
-        rows = _float_rows(X, weights)
+        weights = parameters[0]
+        kernel = linear_kernel(X, weights) if with_gradient else None
+        given = (parameters, X, y, sample_weight, rows)
+        if kernel is None:
+            value, of_weights, of_offsets = self._sums(*given, with_gradient)
+        else:
+            value, of_weights, of_offsets = self._sums_by(kernel, *given)
+        if self.l1:
+            value = value + l1(weights, self.l1)[0]
+        if self.l2:
+            # A kernel leaves weights in the order in memory of their transpose.
+            penalty, of_penalty = l2(weights if kernel is None else weights.mT, self.l2)
+            value = value + penalty
+            if with_gradient:
+                of_weights += of_penalty if kernel is None else of_penalty.mT
+        return value, (of_weights, self.constant * of_offsets) if with_gradient else None
+
+    def _sums(
+        self,
+        parameters: Parameters,
+        X: Array,
+        y: Array,
+        sample_weight: Array | None,
+        rows: Array | None,
+        with_gradient: bool,
+    ) -> tuple[Array, Any, Any]:
+        """The mean loss, and its gradients with respect to the weights and to b."""
+        weights = parameters[0]
+        xp = namespace_of(weights)
+        x = _float_rows(X if rows is None else gather(X, rows), weights)
         options = {"delta": self.delta} if self.loss in MARGIN_LOSSES else {}
-        scores = self.scores(parameters, rows)
         value, of_scores = LOSSES[self.loss](
-            scores, y, sample_weight=sample_weight, validate=False, **options
+            self.scores(parameters, x), y, sample_weight=sample_weight, validate=False, **options
         )
         if sample_weight is not None:
             share = xp.mean(sample_weight)
             value, of_scores = value * share, of_scores * share
-        if self.l1:
-            value = value + l1(weights, self.l1)[0]
         if not with_gradient:
-            return (value + l2(weights, self.l2)[0] if self.l2 else value), None
-        of_weights = rows.mT @ of_scores
-        if self.l2:
-            penalty, of_penalty = l2(weights, self.l2)
-            value, of_weights = value + penalty, of_weights + of_penalty
-        return value, (of_weights, self.constant * xp.sum(of_scores, axis=0))
+            return value, None, None
+        return value, x.mT @ of_scores, xp.sum(of_scores, axis=0)
+
+    def _sums_by(
+        self,
+        kernel: LinearKernel,
+        parameters: Parameters,
+        X: Array,
+        y: Array,
+        sample_weight: Array | None,
+        rows: Array | None,
+    ) -> tuple[Array, Array, Array]:
+        """`_sums` by a kernel, in threads.
+
+        Shares of rows are added up in order, so the number of threads changes no bit.
+        """
+        weights, bias = parameters
+        xp, device, n = namespace_of(weights), device_of(weights), y.shape[0]
+        offsets = self.constant * bias
+        rows = xp.arange(n, device=device) if rows is None else rows
+        if sample_weight is None:
+            factors = xp.full((n,), 1.0 / n, dtype=weights.dtype, device=device)
+        else:
+            factors = xp.astype(sample_weight, weights.dtype, copy=False) / n
+        shares = list(row_blocks(n, share_rows(n)))
+        parts: list[Any] = [None] * len(shares)
+
+        def work(i: int) -> None:
+            some = shares[i]
+            batch = (X, rows[some], y[some], factors[some])
+            parts[i] = kernel(self.loss, self.delta, *batch, weights, offsets)
+
+        in_threads(work, range(len(shares)), thread_count(xp))
+        value, of_weights, of_offsets = parts[0]
+        for more, of_more_weights, of_more_offsets in parts[1:]:
+            value = value + more
+            of_weights += of_more_weights
+            of_offsets += of_more_offsets
+        return value, of_weights, of_offsets
 
     def after_step(self, parameters: Parameters, rate: float) -> Parameters:
         """The proximal step of L1."""
@@ -167,6 +249,6 @@ def zero_parameters(X: Array, n_classes: int) -> Parameters:
     xp, device = namespace_of(X), device_of(X)
     dtype = float_dtype(X)
     return (
-        xp.zeros((X.shape[1], n_classes), dtype=dtype, device=device),
+        xp.zeros((n_classes, X.shape[1]), dtype=dtype, device=device).mT,
         xp.zeros((n_classes,), dtype=dtype, device=device),
     )

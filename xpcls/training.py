@@ -5,6 +5,9 @@ A model is anything with two functions of its parameters, a tuple of arrays:
     scores(parameters, X) -> (N, C)
     objective(parameters, X, y, sample_weight, with_gradient) -> (loss, gradients or None)
 
+A model that says `gathers` is given all rows as X, and one argument more: where in X the rows of
+the mini-batch stand, if it is not all of them.
+
 The order of rows is drawn on the host, so that one seed gives the same mini-batches on every
 device. Losses stay on the device and are read in one piece, every so often.
 """
@@ -21,6 +24,7 @@ from xpcls_backends import (
     Array,
     HostGenerator,
     gather,
+    hot_loop,
     ignore_overflow,
     like,
     namespace_of,
@@ -96,6 +100,7 @@ def start_run(parameters: Parameters, settings: Settings) -> Run:
     return Run(parameters, settings.optimizer.start(parameters))
 
 
+@hot_loop()
 def train(
     model: Model,
     run: Run,
@@ -180,18 +185,22 @@ def _epoch(
     optimizer = settings.optimizer
     total, values = 0.0, []
     first = run.step
+    gathers = getattr(model, "gathers", False) and settings.augment is None
     for rows in _batches(X, settings, generator):
         batch_weight = None
         if rows is None:
             batch, classes, batch_weight = X, y, sample_weight
         else:
-            batch, classes = gather(X, rows), gather(y, rows)
+            batch, classes = X if gathers else gather(X, rows), gather(y, rows)
             if sample_weight is not None:
                 batch_weight = gather(sample_weight, rows)
         if settings.augment is not None:
             batch = settings.augment(batch, generator)
         key = int(generator.integers(2**63)) if settings.noisy else None
-        objective = _Objective(model, batch, classes, batch_weight, key)
+        more: tuple[Any, ...] = () if key is None else (key,)
+        if gathers and rows is not None:
+            more = (*more, rows)
+        objective = _Objective(model, batch, classes, batch_weight, more)
         with ignore_overflow():  # a loss that is not finite is caught below, by name
             parameters, state, value = optimizer.step(
                 objective, run.parameters, run.state, rate, generator
@@ -212,19 +221,17 @@ def _epoch(
 class _Objective:
     """The model's loss on one mini-batch, as a function of the parameters alone."""
 
-    model: Any  # a Model, whose `objective` takes a key as well where there is one
+    model: Any  # a Model
     X: Array
     y: Array
     sample_weight: Array | None
-    key: int | None = None
+    more: tuple[Any, ...]  # what not every model is given: a key for its masks, rows
 
     def __call__(
         self, parameters: Parameters, with_gradient: bool
     ) -> tuple[Array, Parameters | None]:
         given = (parameters, self.X, self.y, self.sample_weight, with_gradient)
-        found: tuple[Array, Parameters | None] = self.model.objective(
-            *given if self.key is None else (*given, self.key)
-        )
+        found: tuple[Array, Parameters | None] = self.model.objective(*given, *self.more)
         return found
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 import array_api_compat
@@ -16,9 +18,13 @@ from ._place import Namespace
 
 Part = TypeVar("Part")
 
+SHARE_ROWS = 128  # at most, until there are so many shares
+MOST_SHARES = 16
+
 
 class _Here(threading.local):
     is_worker = False
+    loop: _HotLoop | None = None  # that this thread is in
 
 
 _here = _Here()
@@ -51,7 +57,8 @@ def in_threads(
     Meanwhile products of matrices have one thread each: two pools that share the processors are
     slower than either. Work that itself asks for threads gets none, for the same reason.
 
-    The threads end with the call, so that a process may be forked between two.
+    The threads end with the call, so that a process may be forked between two, or with the
+    `hot_loop` that the call stands in.
     """
     parts = list(parts)
     if threads == 1 or len(parts) < 2 or _here.is_worker:
@@ -60,10 +67,106 @@ def in_threads(
             if tell is not None:
                 tell(done)
         return
+    if _here.loop is not None and tell is None:
+        _here.loop.in_threads(work, parts, threads)
+        return
     with _one_blas_thread(), ThreadPoolExecutor(threads, initializer=_become_worker) as pool:
         for done, _ in enumerate(pool.map(work, parts), start=1):
             if tell is not None:
                 tell(done)
+
+
+def share_rows(n: int) -> int:
+    """How many of n rows make a share for `in_threads`, all shares being about equal.
+
+    It does not go by the number of threads, which must change no bit.
+    """
+    shares = max(1, min(MOST_SHARES, -(-n // SHARE_ROWS)))
+    return -(-n // shares)
+
+
+@contextmanager
+def hot_loop() -> Iterator[None]:
+    """Within the block `in_threads` keeps its threads: to start them takes as long as a step.
+
+    From its first call on products of matrices have one thread, until the block ends. A block
+    within a block changes nothing.
+    """
+    if _here.loop is not None or _here.is_worker:  # an outer block keeps it already
+        yield
+        return
+    loop = _here.loop = _HotLoop()
+    try:
+        yield
+    finally:
+        _here.loop = None
+        loop.close()
+
+
+class _HotLoop:
+    """The threads of a `hot_loop`. One queue hands them work, another tells how it ended."""
+
+    def __init__(self) -> None:
+        self._threads: list[threading.Thread] = []
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._ended: SimpleQueue[BaseException | None] = SimpleQueue()
+        self._limit = ExitStack()
+
+    def in_threads(self, work: Callable[[Part], None], parts: list[Part], threads: int) -> None:
+        """See `in_threads`; this thread does a share of the work itself."""
+        waiting = deque(parts)
+
+        def drain() -> None:
+            while True:
+                try:
+                    part = waiting.popleft()
+                except IndexError:
+                    return
+                work(part)
+
+        self._start(threads - 1)
+        helpers = min(threads, len(parts)) - 1
+        for _ in range(helpers):
+            self._work.put(drain)
+        failed: BaseException | None = None
+        _here.is_worker = True
+        try:
+            drain()
+        except BaseException as error:
+            failed = error
+            waiting.clear()
+        finally:
+            _here.is_worker = False
+        for _ in range(helpers):
+            ended = self._ended.get()
+            failed = failed or ended
+        if failed is not None:
+            raise failed
+
+    def close(self) -> None:
+        """End the threads, and give products of matrices their threads again."""
+        for _ in self._threads:
+            self._work.put(None)
+        for thread in self._threads:
+            thread.join()
+        self._limit.close()
+
+    def _start(self, threads: int) -> None:
+        if not self._threads:
+            self._limit.enter_context(_one_blas_thread())
+        while len(self._threads) < threads:
+            self._threads.append(threading.Thread(target=self._serve, daemon=True))
+            self._threads[-1].start()
+
+    def _serve(self) -> None:
+        _become_worker()
+        while (work := self._work.get()) is not None:
+            try:
+                work()
+            except BaseException as error:
+                self._ended.put(error)
+            else:
+                self._ended.put(None)
 
 
 def one_thread_products(xp: Namespace) -> AbstractContextManager[Any]:
