@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import reference_networks as reference
-from xpcls_backends import Backend, _convolution, _winograd, convolve, convolve_backward, to_host
+from xpcls_backends import Backend, _convolution, _im2col, convolve, convolve_backward, to_host
 from xpcls_backends.testing import forbid_host_reads
 
 rng = np.random.default_rng(0)
@@ -95,7 +95,7 @@ def test_blocks_and_threads_change_nothing_that_counts(
         return [np.ascontiguousarray(part) for part in (y, *convolve_backward(kept, g))]
 
     whole = all_three()
-    monkeypatch.setattr(_convolution, "_plain_blocks", lambda *_: blocks)
+    monkeypatch.setattr(_im2col, "_blocks", lambda *_: blocks)
     monkeypatch.setattr(_convolution, "_winograd_blocks", lambda *_: blocks)
     for size in (1, 4, 13):
         blocks = [slice(i, min(i + size, 13)) for i in range(0, 13, size)]
@@ -137,16 +137,6 @@ def test_neither_inputs_nor_results_are_ever_written_to_again() -> None:
         assert np.array_equal(now, then)
     again = convolve_backward(kept, np.ones_like(y))
     assert all(np.array_equal(a, b) for a, b in zip(again, (dx, dw), strict=True))
-
-
-def test_scratch_that_is_large_is_not_kept() -> None:
-    _winograd._idle.clear()
-    with _winograd._scratch() as scratch:
-        scratch.array("tiles", (_winograd.LARGEST_KEPT + 1,), np.dtype("u1"))
-    assert _winograd._idle == []
-    with _winograd._scratch() as scratch:
-        assert scratch.array("tiles", (2, 3), np.dtype("f4")).shape == (2, 3)
-    assert _winograd._idle == [scratch]
 
 
 @pytest.mark.parametrize(

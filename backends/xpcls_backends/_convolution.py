@@ -1,51 +1,52 @@
 """Convolution of images with filters, and its gradients.
 
-Two ways give the same. The plain one, `im2col`, is written against the array namespace and takes
-any filters: it lays the pixels under each filter out as the rows of a matrix, so that convolution
-is one product. On NumPy, 3 x 3 filters of stride 1 go the way of Winograd, for which the plain one
-is the fallback and the reference.
+Two ways give the same. The plain one, of _im2col.py, is written against the array namespace and
+takes any filters. On NumPy, 3 x 3 filters of stride 1 go the way of Winograd (_winograd.py), for
+which the plain one is the fallback and the reference.
 
-On NumPy results are (N, H, W, C) in shape and (H, W, N, C) in memory: elementwise functions keep
-that order, and everything that runs over neighbouring pixels then runs over long stretches.
+Winograd's results, and those of few channels, are (N, H, W, C) in shape and (H, W, N, C) in memory:
+elementwise functions keep that order, and everything that runs over neighbouring pixels then runs
+over long stretches.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import array_api_compat
-from numpy.lib.stride_tricks import as_strided
 
-from . import _winograd
+from . import _im2col, _winograd
+from ._im2col import added, by_pixels, itemsize
+from ._memory import lend_images
 from ._ops import elementwise_block_bytes, row_blocks, rows_within
-from ._place import Array, Namespace, device_of, namespace_of
+from ._place import Array, Namespace, namespace_of
 from ._threads import in_threads, one_thread_products, thread_count
+from .kernels import has_kernels
 
 Pair = tuple[int, int]
 
 METHODS = ("im2col", "winograd")
 FEW_CHANNELS = 8  # below, Winograd's transforms cost more than its products save
-THIN = 4  # up to so many channels are laid out one after the other, since runs of them are short
-BLOCKS_IN_CACHE = 24  # the scratch of a block of images, in blocks for a single pass
-TILES_IN_CACHE = 9  # the tiles of a block of images, likewise
+WORTH_KERNELS = 2**14  # entries of what comes out
+TILES_IN_CACHE = 9  # the tiles of a block of images, in blocks for a single pass
 
 
 @dataclass(frozen=True)
 class Kept:
     """What `convolve_backward` takes.
 
-    by_tiles : whether the way was Winograd's. scratch : its transformed inputs, or the plain way's
-    matrix of pixels, where all images were one block.
+    filters : transformed, where the way was Winograd's. scratch : its transformed inputs, or the
+    plain way's matrix of pixels, where all images were one block.
     """
 
     x: Array
     w: Array
     stride: Pair
     padding: Pair
-    by_tiles: bool = False
+    filters: Array | None = None
     scratch: Array | None = None
 
 
@@ -82,22 +83,28 @@ def convolve(
     if method is None:
         method = "winograd" if fits and min(w.shape[2:]) >= FEW_CHANNELS else "im2col"
     if method == "im2col":
-        return _plain_forward(xp, x, w, stride, padding, (height, width))
-    y = _images_like(xp, x, (x.shape[0], height, width, w.shape[3]))
+        y, columns = _im2col.forward(xp, x, w, stride, padding, (height, width))
+        return y, Kept(x, w, stride, padding, scratch=columns)
+    y = lend_images(xp, x, (x.shape[0], height, width, w.shape[3]), by_pixels=True)
     blocks = _winograd_blocks(xp, w, x.shape[0], (height, width))
-    tiles: Array | None = None
+    transforms = _transforms(xp, y)
+    kept: Array | None = None
 
     def work(here: slice) -> None:
-        nonlocal tiles
-        source, target = _by_pixels(xp, x[here, ...]), _by_pixels(xp, y[here, ...])
+        nonlocal kept
+        source, target = by_pixels(xp, x[here, ...]), by_pixels(xp, y[here, ...])
+        n, n_filters = target.shape[2:]
+        tiles = _winograd.empty_tiles((height, width), n, source.shape[3], x.dtype)
+        transforms.into_tiles(source, padding, tiles)
+        products = _winograd.empty_tiles((height, width), n, n_filters, x.dtype)
+        transforms.outputs(xp.matmul(tiles, filters, out=products), target)
         if len(blocks) == 1:  # still in the cache when the gradient is asked for
-            tiles = _winograd.input_tiles(source, padding, (height, width))
-        _winograd.convolve_block(source, filters, padding, target, tiles)
+            kept = tiles
 
     with one_thread_products(xp):
         filters = _winograd.transformed_filters(w)
         in_threads(work, blocks, thread_count(xp))
-    return y, Kept(x, w, stride, padding, by_tiles=True, scratch=tiles)
+    return y, Kept(x, w, stride, padding, filters=filters, scratch=kept)
 
 
 def convolve_backward(
@@ -105,188 +112,44 @@ def convolve_backward(
 ) -> tuple[Array | None, Array | None]:
     """The gradients of x and of w, from that of y; None for one that is not wanted."""
     xp = namespace_of(kept.x, dy)
-    if not kept.by_tiles:
-        return _plain_backward(xp, kept, dy, wants_x, wants_w)
-    dx = _images_like(xp, kept.x, kept.x.shape) if wants_x else None
+    filters = kept.filters
+    if filters is None:
+        given = (kept.x, kept.w, kept.stride, kept.padding, kept.scratch)
+        return _im2col.backward(xp, *given, dy, (wants_x, wants_w))
+    dx = lend_images(xp, kept.x, kept.x.shape, by_pixels=True) if wants_x else None
     size = dy.shape[1:3]
     blocks = _winograd_blocks(xp, kept.w, dy.shape[0], size)  # those of `convolve`
-    around = (2 - kept.padding[0], 2 - kept.padding[1])
+    transforms = _transforms(xp, dy)
     parts: list[Any] = [None] * len(blocks)
 
     def work(i: int) -> None:
-        here = blocks[i]
-        g = _by_pixels(xp, dy[here, ...])
+        source, g = (by_pixels(xp, images[blocks[i], ...]) for images in (kept.x, dy))
+        n, channels = source.shape[2:]
+        of_products = _winograd.empty_tiles(size, n, g.shape[3], dy.dtype)
+        transforms.spread(g, of_products)
         if wants_w:
             tiles = kept.scratch
             if tiles is None:
-                source = _by_pixels(xp, kept.x[here, ...])
-                tiles = _winograd.input_tiles(source, kept.padding, size)
-            parts[i] = _winograd.filter_gradient(tiles, g)
-        if dx is not None and filters is not None:
-            _winograd.convolve_block(g, filters, around, _by_pixels(xp, dx[here, ...]))
+                tiles = _winograd.empty_tiles(size, n, channels, dy.dtype)
+                transforms.into_tiles(source, kept.padding, tiles)
+            parts[i] = _winograd.filter_gradient(tiles, of_products)
+        if dx is not None:
+            of_tiles = _winograd.empty_tiles(size, n, channels, dy.dtype)
+            xp.matmul(of_products, filters.mT, out=of_tiles)
+            transforms.add_up(of_tiles, kept.padding, by_pixels(xp, dx[blocks[i], ...]))
 
     with one_thread_products(xp):
-        filters = _winograd.transformed_filters(_winograd.turned(kept.w)) if wants_x else None
         in_threads(work, range(len(blocks)), thread_count(xp))
-    return dx, _added(xp, kept.w, parts) if wants_w else None
+    return dx, added(xp, kept.w, parts) if wants_w else None
 
 
-def _plain_forward(
-    xp: Namespace, x: Array, w: Array, stride: Pair, padding: Pair, size: Pair
-) -> tuple[Array, Kept]:
-    """By the matrix of pixels, which is kept where there is one for all images."""
-    flat = xp.reshape(w, (math.prod(w.shape[:3]), w.shape[3]))
-    blocks = _plain_blocks(xp, x, w, size)
+def _transforms(xp: Namespace, y: Array) -> ModuleType:
+    """What has `into_tiles`, `outputs`, and their transposes `spread` and `add_up`."""
+    if y.dtype in (xp.float32, xp.float64) and has_kernels(xp, worth=y.size >= WORTH_KERNELS):
+        from .kernels.cpu import winograd
 
-    def product(here: slice) -> tuple[Array, Array]:
-        columns = _columns(xp, x[here, ...], w.shape, stride, padding, size)
-        shape = (*size, here.stop - here.start, w.shape[3])
-        return _by_images(xp, xp.reshape(columns @ flat, shape)), columns
-
-    if len(blocks) == 1:
-        y, columns = product(blocks[0])
-        return y, Kept(x, w, stride, padding, scratch=columns)
-    y = _images_like(xp, x, (x.shape[0], *size, w.shape[3]))
-
-    def work(here: slice) -> None:
-        y[here, ...] = product(here)[0]
-
-    in_threads(work, blocks, thread_count(xp))
-    return y, Kept(x, w, stride, padding)
-
-
-def _plain_backward(
-    xp: Namespace, kept: Kept, dy: Array, wants_x: bool, wants_w: bool
-) -> tuple[Array | None, Array | None]:
-    """Of several blocks the matrix of pixels is laid out again, which is cheaper than keeping."""
-    w, size = kept.w, dy.shape[1:3]
-    flat = xp.reshape(w, (math.prod(w.shape[:3]), w.shape[3]))
-    blocks = _plain_blocks(xp, kept.x, w, size)
-
-    def gradients(here: slice) -> tuple[Array | None, Array | None]:
-        g = xp.reshape(_by_pixels(xp, dy[here, ...]), (-1, w.shape[3]))
-        of_x = of_w = None
-        if wants_w:
-            columns = kept.scratch
-            if columns is None:
-                x = kept.x[here, ...]
-                columns = _columns(xp, x, w.shape, kept.stride, kept.padding, size)
-            of_w = xp.reshape(columns.mT @ g, w.shape)
-        if wants_x:
-            found = _from_columns(xp, g @ flat.mT, kept, size, here.stop - here.start)
-            of_x = _by_images(xp, found)
-        return of_x, of_w
-
-    if len(blocks) == 1:
-        return gradients(blocks[0])
-    dx = _images_like(xp, kept.x, kept.x.shape) if wants_x else None
-    parts: list[Any] = [None] * len(blocks)
-
-    def work(i: int) -> None:
-        of_x, parts[i] = gradients(blocks[i])
-        if dx is not None:
-            dx[blocks[i], ...] = of_x
-
-    in_threads(work, range(len(blocks)), thread_count(xp))
-    return dx, _added(xp, w, parts) if wants_w else None
-
-
-def _columns(
-    xp: Namespace, x: Array, filters: tuple[int, ...], stride: Pair, padding: Pair, size: Pair
-) -> Array:
-    """The pixels under each filter: (Ho Wo n, kh kw C), rows in the order of _by_pixels."""
-    kh, kw, channels, _ = filters
-    n = x.shape[0]
-    rows, width = size[0] * size[1] * n, kh * kw * channels
-    if channels > THIN:
-        padded = _padded(xp, _by_pixels(xp, x), padding, 0)
-        laid = xp.empty((*size, n, kh * kw, channels), dtype=x.dtype, device=device_of(x))
-        for k, window in _windows(xp, padded, 0, filters, stride, size):
-            xp.permute_dims(laid, (3, 0, 1, 2, 4))[k, ...] = window
-        return xp.reshape(laid, (rows, width))
-    # The same matrix, one column after the other in memory.
-    padded = _padded(xp, xp.permute_dims(x, (3, 1, 2, 0)), padding, 1)
-    laid = xp.empty((kh * kw, channels, *size, n), dtype=x.dtype, device=device_of(x))
-    for k, window in _windows(xp, padded, 1, filters, stride, size):
-        laid[k, ...] = window
-    return xp.reshape(laid, (width, rows)).mT
-
-
-def _from_columns(xp: Namespace, columns: Array, kept: Kept, size: Pair, n: int) -> Array:
-    """The transpose of `_columns`: each pixel gets the sum of its places; (H, W, n, C)."""
-    kh, kw, channels, _ = kept.w.shape
-    height, width = kept.x.shape[1:3]
-    top, left = kept.padding
-    laid = xp.reshape(columns, (*size, n, kh * kw, channels))
-    shape = (height + 2 * top, width + 2 * left, n, channels)
-    padded = xp.zeros(shape, dtype=columns.dtype, device=device_of(columns))
-    for k, (i, j) in enumerate(_places(kept.w.shape, kept.stride, size)):
-        padded[i, j, :, :] += laid[:, :, :, k, :]
-    return padded[top : top + height, left : left + width, :, :]
-
-
-def _places(filters: tuple[int, ...], stride: Pair, size: Pair) -> Iterator[tuple[slice, slice]]:
-    """For each pixel of a filter, the rows and columns of the pixels that it meets."""
-    for u in range(filters[0]):
-        for v in range(filters[1]):
-            yield (
-                slice(u, u + (size[0] - 1) * stride[0] + 1, stride[0]),
-                slice(v, v + (size[1] - 1) * stride[1] + 1, stride[1]),
-            )
-
-
-def _windows(
-    xp: Namespace, padded: Array, axis: int, filters: tuple[int, ...], stride: Pair, size: Pair
-) -> Iterator[tuple[int | slice, Array]]:
-    """For each pixel of a filter its number, and the pixels that it meets, of its own shape.
-
-    Rows and columns are `axis` of the images, and the next. On NumPy all pixels of a row of the
-    filter come at once, as a view: fewer calls take less time, above all from other threads.
-    """
-    if not array_api_compat.is_numpy_namespace(xp):
-        before = (slice(None),) * axis
-        for k, (i, j) in enumerate(_places(filters, stride, size)):
-            yield k, padded[(*before, i, j, ...)]
-        return
-    down, right = padded.strides[axis : axis + 2]
-    shape = (*padded.shape[:axis], *size, *padded.shape[axis + 2 :])
-    strides = list(padded.strides)
-    strides[axis : axis + 2] = down * stride[0], right * stride[1]
-    for u in range(filters[0]):
-        row = padded[(*(slice(None),) * axis, slice(u, None), ...)]
-        view = as_strided(row, (filters[1], *shape), (right, *strides), writeable=False)
-        yield slice(u * filters[1], (u + 1) * filters[1]), view
-
-
-def _padded(xp: Namespace, x: Array, padding: Pair, axis: int) -> Array:
-    """x with zeros around two axes, `axis` and the next."""
-    top, left = padding
-    if top == left == 0:
-        return x
-    shape = list(x.shape)
-    shape[axis] += 2 * top
-    shape[axis + 1] += 2 * left
-    padded = xp.zeros(tuple(shape), dtype=x.dtype, device=device_of(x))
-    inside = (slice(top, top + x.shape[axis]), slice(left, left + x.shape[axis + 1]))
-    padded[(*(slice(None),) * axis, *inside, ...)] = x
-    return padded
-
-
-def _by_pixels(xp: Namespace, images: Array) -> Array:
-    """(n, H, W, C) as (H, W, n, C)."""
-    return xp.permute_dims(images, (1, 2, 0, 3))
-
-
-def _by_images(xp: Namespace, pixels: Array) -> Array:
-    """(H, W, n, C) as (n, H, W, C)."""
-    return xp.permute_dims(pixels, (2, 0, 1, 3))
-
-
-def _images_like(xp: Namespace, x: Array, shape: tuple[int, ...]) -> Array:
-    """An array of images that is (H, W, n, C) in memory, its entries not set."""
-    n, height, width, channels = shape
-    found = xp.empty((height, width, n, channels), dtype=x.dtype, device=device_of(x))
-    return _by_images(xp, found)
+        return winograd
+    return _winograd
 
 
 def _output_size(x: Array, w: Array, stride: Pair, padding: Pair) -> Pair:
@@ -302,28 +165,8 @@ def _output_size(x: Array, w: Array, stride: Pair, padding: Pair) -> Pair:
     return height, width
 
 
-def _plain_blocks(xp: Namespace, x: Array, w: Array, size: Pair) -> list[slice]:
-    per_image = math.prod(size) * math.prod(w.shape[:3]) * _itemsize(xp, x)
-    bound = BLOCKS_IN_CACHE * elementwise_block_bytes(xp)
-    return list(row_blocks(x.shape[0], rows_within(bound, per_image)))
-
-
 def _winograd_blocks(xp: Namespace, w: Array, n: int, size: Pair) -> list[slice]:
     per_tile = _winograd.SPAN**2 / _winograd.TILE**2
-    per_image = math.ceil(per_tile * math.prod(size)) * max(w.shape[2:]) * _itemsize(xp, w)
+    per_image = math.ceil(per_tile * math.prod(size)) * max(w.shape[2:]) * itemsize(xp, w)
     bound = TILES_IN_CACHE * elementwise_block_bytes(xp)
     return list(row_blocks(n, rows_within(bound, per_image)))
-
-
-def _itemsize(xp: Namespace, x: Array) -> int:
-    return int(xp.finfo(x.dtype).bits) // 8
-
-
-def _added(xp: Namespace, w: Array, parts: list[Array]) -> Array:
-    """The sum of the parts of dw, in order, so that the number of threads changes no bit."""
-    if not parts:
-        return xp.zeros_like(w)
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    return total

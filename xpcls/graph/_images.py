@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-from xpcls_backends import Array, Namespace, convolve, convolve_backward
+from xpcls_backends import (
+    Array,
+    Namespace,
+    convolve,
+    convolve_backward,
+    largest_of_windows,
+    largest_of_windows_backward,
+    to_fill,
+    windows_of,
+)
 
 from ._variable import OPERATIONS, Pulls, operation, value_of
 
@@ -63,29 +71,8 @@ def max_pool(x: Any, size: int | Pair = 2, stride: int | Pair | None = None) -> 
 @operation
 def _max_pool(xp: Namespace, x: Array, /, size: Pair, stride: Pair) -> Result:
     """See `max_pool`."""
-    windows = list(_windows(x, size, stride))
-    z = x[windows[0]]
-    for here in windows[1:]:
-        z = xp.maximum(z, x[here])
-
-    def pull(g: Array) -> Array:
-        dx, overlap = _to_fill(xp, x, size, stride)
-        left = g  # what has not found its entry yet
-        for here in windows[:-1]:
-            found = xp.astype(x[here] == z, g.dtype)
-            found *= left
-            if overlap:
-                dx[here] += found
-            else:
-                dx[here] = found
-            left = left - found
-        if overlap:
-            dx[windows[-1]] += left
-        else:
-            dx[windows[-1]] = left
-        return dx
-
-    return z, (pull,)
+    z = largest_of_windows(x, size, stride)
+    return z, (lambda g: largest_of_windows_backward(x, z, g, size, stride),)
 
 
 def avg_pool(x: Any, size: int | Pair = 2, stride: int | Pair | None = None) -> Any:
@@ -96,14 +83,14 @@ def avg_pool(x: Any, size: int | Pair = 2, stride: int | Pair | None = None) -> 
 @operation
 def _avg_pool(xp: Namespace, x: Array, /, size: Pair, stride: Pair) -> Result:
     """See `avg_pool`. Every entry of a window gets its share of the gradient."""
-    windows = list(_windows(x, size, stride))
+    windows = list(windows_of(x, size, stride))
     share = 1.0 / len(windows)
     z = x[windows[0]]
     for here in windows[1:]:
         z = z + x[here]
 
     def pull(g: Array) -> Array:
-        dx, overlap = _to_fill(xp, x, size, stride)
+        dx, overlap = to_fill(xp, x, size, stride)
         part = g * share
         for here in windows:
             if overlap:
@@ -113,30 +100,6 @@ def _avg_pool(xp: Namespace, x: Array, /, size: Pair, stride: Pair) -> Result:
         return dx
 
     return z * share, (pull,)
-
-
-def _windows(x: Array, size: Pair, stride: Pair) -> Iterator[Any]:
-    """For each place in a window, the index of that entry of every window."""
-    if x.ndim != 4:
-        raise ValueError("expected images (N, H, W, C)")
-    counts = [(n - k) // s + 1 for n, k, s in zip(x.shape[1:3], size, stride, strict=True)]
-    if min(counts) < 1:
-        raise ValueError(f"windows of {size} do not fit into images of {tuple(x.shape[1:3])}")
-    for i in range(size[0]):
-        for j in range(size[1]):
-            rows = slice(i, i + (counts[0] - 1) * stride[0] + 1, stride[0])
-            columns = slice(j, j + (counts[1] - 1) * stride[1] + 1, stride[1])
-            yield (slice(None), rows, columns, slice(None))
-
-
-def _to_fill(xp: Namespace, x: Array, size: Pair, stride: Pair) -> tuple[Array, bool]:
-    """An array like x for what comes out of windows, and whether windows overlap.
-
-    Its entries are 0, but for windows that meet each entry once: then they are not set.
-    """
-    overlap = stride[0] < size[0] or stride[1] < size[1]
-    once = size == stride and x.shape[1] % size[0] == 0 and x.shape[2] % size[1] == 0
-    return (xp.empty_like(x) if once else xp.zeros_like(x)), overlap
 
 
 def _pair(number: int | Pair) -> Pair:
