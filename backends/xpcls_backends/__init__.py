@@ -4,8 +4,12 @@ Algorithms in `xpcls` take their namespace from the arrays they are given and ca
 for the rest.
 """
 
+from ._candidates import SmallestEntries
 from ._convolution import convolve, convolve_backward
+from ._histograms import Histograms, color_kernel, gradient_kernel, tile_histograms
 from ._host import as_array, column_names, label_codes, object_array
+from ._linear import LinearKernel, linear_kernel
+from ._minima import sums_of_minima
 from ._ops import (
     add_scaled,
     bincount,
@@ -21,7 +25,6 @@ from ._ops import (
     smallest_k,
     smallest_k_unordered,
     sort_rows_by,
-    tile_histograms,
     update_blocks,
     widest_float,
 )
@@ -37,12 +40,20 @@ from ._place import (
     namespace_of,
     to_device,
     to_host,
+    to_itemsize,
     to_scalar,
 )
+from ._pooling import (
+    largest_of_windows,
+    largest_of_windows_backward,
+    to_fill,
+    windows_of,
+)
 from ._random import HostGenerator, Seed, choice, counter_bits, host_generator
+from ._search import RowSearch, halved_budget, row_search
 from ._select import Backend, BackendUnavailable, get_backend, usable, why_not
 from ._tables import MISSING, masked_column
-from ._threads import in_threads, one_thread_products, thread_count
+from ._threads import hot_loop, in_threads, one_thread_products, share_rows, thread_count
 
 __all__ = [
     "MISSING",
@@ -50,13 +61,18 @@ __all__ = [
     "Backend",
     "BackendUnavailable",
     "Device",
+    "Histograms",
     "HostGenerator",
+    "LinearKernel",
     "Namespace",
+    "RowSearch",
     "Seed",
+    "SmallestEntries",
     "add_scaled",
     "as_array",
     "bincount",
     "choice",
+    "color_kernel",
     "column_names",
     "convolve",
     "convolve_backward",
@@ -67,13 +83,19 @@ __all__ = [
     "flatnonzero",
     "gather",
     "get_backend",
+    "gradient_kernel",
+    "halved_budget",
     "host_generator",
+    "hot_loop",
     "ignore_overflow",
     "in_threads",
     "is_array",
     "is_small_integer",
     "label_codes",
+    "largest_of_windows",
+    "largest_of_windows_backward",
     "like",
+    "linear_kernel",
     "masked_column",
     "namespace_of",
     "object_array",
@@ -81,18 +103,24 @@ __all__ = [
     "one_thread_products",
     "replace_rows",
     "row_blocks",
+    "row_search",
     "rows_within",
     "scratch_bytes",
+    "share_rows",
     "smallest_k",
     "smallest_k_unordered",
     "sort_rows_by",
+    "sums_of_minima",
     "thread_count",
     "tile_histograms",
     "to_device",
+    "to_fill",
     "to_host",
+    "to_itemsize",
     "to_scalar",
     "update_blocks",
     "usable",
     "why_not",
     "widest_float",
+    "windows_of",
 ]

@@ -154,42 +154,6 @@ def bincount(x: Array, weights: Array | None = None, minlength: int = 0) -> Arra
     return xp.sum(hits if weights is None else hits * weights[:, None], axis=0, dtype=summed)
 
 
-def tile_histograms(
-    bins: Array, weights: Array | None, n_bins: int, tile: tuple[int, int]
-) -> Array:
-    """Of each tile of each image a histogram: how often each bin stands in it, or its weights.
-
-    bins : (n, H, W) integers in 0 .. n_bins - 1, which is not checked.
-    weights : (n, H, W) floating, or None for 1 each.
-    tile : (height, width), which divide H and W.
-
-    Returns (n, H / height, W / width, n_bins), the dtype of `weights`, or float32. Never reads
-    the host.
-    """
-    xp, device = namespace_of(bins), device_of(bins)
-    n, height, width = bins.shape
-    down, across = height // tile[0], width // tile[1]
-    dtype = xp.float32 if weights is None else weights.dtype
-    if array_api_compat.is_numpy_namespace(xp):
-        narrow = n * down * across * n_bins < 2**31  # then half the memory will do
-        kind = xp.int32 if narrow else xp.int64
-        tiles = xp.arange(n * down, dtype=kind, device=device)[:, None] * across
-        columns = xp.arange(width, dtype=kind, device=device) // tile[1]
-        first = xp.reshape((tiles + columns) * n_bins, (n, down, 1, width))
-        flat = xp.reshape(bins, (n, down, tile[0], width)) + first
-        flat = xp.reshape(flat, (-1,))
-        weights = None if weights is None else xp.reshape(weights, (-1,))
-        found = xp.bincount(flat, weights, minlength=n * down * across * n_bins)
-        return xp.astype(xp.reshape(found, (n, down, across, n_bins)), dtype)
-    sums = []
-    for k in range(n_bins):
-        hits = xp.astype(bins == k, dtype)
-        hits = hits if weights is None else hits * weights
-        hits = xp.reshape(hits, (n, down, tile[0], across, tile[1]))
-        sums.append(xp.sum(hits, axis=(2, 4)))
-    return xp.stack(sums, axis=-1)
-
-
 def gather(x: Array, rows: Array) -> Array:
     """The rows of `x` at these positions (n,) along its first axis."""
     xp = namespace_of(x, rows)

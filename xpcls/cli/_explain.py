@@ -49,6 +49,7 @@ def parity(data: Data = "mnist5k", seed: Seed = 0) -> None:
 def devices() -> None:
     """Show what can be used here, and for what can not, what to type."""
     from xpcls_backends import device_name, get_backend, usable, why_not
+    from xpcls_backends.kernels import instructions, why_none
 
     from ._console import say, show, table_of, versions
 
@@ -64,6 +65,12 @@ def devices() -> None:
             cells.append((name, "yes", where, ""))
         else:
             cells.append((name, "no", problem.cause, problem.remedy))
+    missing = why_none()
+    if missing is None:
+        cells.append(("kernels", "yes", f"cpu, compiled for {instructions()}", ""))
+    else:
+        cause, _, remedy = missing.partition(": ")
+        cells.append(("kernels", "no", cause, remedy))
     show(table_of(("backend", "usable", "device", "what to do"), cells, set()))
     installed = ", ".join(f"{name} {version}" for name, version in versions().items())
     say(f"--device auto takes {working[-1]}. Installed: {installed}")

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
 from xpcls.options import check_flag, check_integer, shown
-from xpcls_backends import Array, namespace_of, tile_histograms, to_scalar
+from xpcls_backends import (
+    Array,
+    Histograms,
+    color_kernel,
+    namespace_of,
+    tile_histograms,
+    to_scalar,
+)
 
 from ._base import ImageTransformer, fill_blocks
 from ._statistics import feature_dtype
@@ -107,12 +115,23 @@ class ColorHistogram(ImageTransformer):
 
     def _transform(self, images: Array) -> Array:
         n_bins = math.prod(self._axes())
-        return fill_blocks(
-            "colour histogram", images, n_bins, feature_dtype(images), self._histograms
-        )
+        make = functools.partial(self._histograms, color_kernel(images))
+        return fill_blocks("colour histogram", images, n_bins, feature_dtype(images), make)
 
-    def _histograms(self, images: Array) -> Array:
+    def _histograms(self, kernel: Histograms | None, images: Array) -> Array:
         """(n, bins) of a block of images."""
+        xp = namespace_of(images)
+        pixels = images.shape[1] * images.shape[2]
+        axes = (*self._axes(), 1, 1)[:3]
+        found = self._counted(images) if kernel is None else kernel(images, axes, self.weighted)
+        if not self.weighted:
+            return found * (1.0 / pixels)
+        total = xp.sum(found, axis=1, keepdims=True)
+        colourless = xp.astype(total == 0.0, found.dtype)
+        return (found + colourless / found.shape[1]) / (total + colourless)
+
+    def _counted(self, images: Array) -> Array:
+        """How many pixels, or how much chroma, each bin has: (n, bins)."""
         xp = namespace_of(images)
         n, height, width, _ = images.shape
         dtype = feature_dtype(images)
@@ -129,12 +148,7 @@ class ColorHistogram(ImageTransformer):
         weights = chroma if self.weighted else None
         n_bins = math.prod(axes)
         found = tile_histograms(bins, weights, n_bins, (height, width))
-        found = xp.astype(xp.reshape(found, (n, n_bins)), dtype, copy=False)
-        if not self.weighted:
-            return found * (1.0 / (height * width))
-        total = xp.sum(found, axis=1, keepdims=True)
-        colourless = xp.astype(total == 0.0, dtype)
-        return (found + colourless / n_bins) / (total + colourless)
+        return xp.astype(xp.reshape(found, (n, n_bins)), dtype, copy=False)
 
 
 def _hue_bins(

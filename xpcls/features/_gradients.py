@@ -10,7 +10,7 @@ import functools
 import math
 from typing import Any
 
-from xpcls_backends import Array, device_of, like, namespace_of, to_host, widest_float
+from xpcls_backends import Array, device_of, gather, like, namespace_of, to_host, widest_float
 
 Tables = tuple[Array, Array]  # bins (511 * 511,) uint8, and lengths, float32
 
@@ -69,8 +69,8 @@ def _of_bytes(images: Array, tables: Tables) -> tuple[Array, Array]:
     flat = xp.reshape(xp.astype(place, xp.int64), (-1,))
     bins, lengths = tables
     return (
-        xp.reshape(xp.take(bins, flat, axis=0), place.shape),
-        xp.reshape(xp.take(lengths, flat, axis=0), place.shape),
+        xp.reshape(gather(bins, flat), place.shape),
+        xp.reshape(gather(lengths, flat), place.shape),
     )
 
 

@@ -8,7 +8,9 @@ from typing import Any
 from xpcls.options import check_choice, check_flag, check_integer, shown
 from xpcls_backends import (
     Array,
+    Histograms,
     device_of,
+    gradient_kernel,
     namespace_of,
     tile_histograms,
     to_scalar,
@@ -122,7 +124,8 @@ class HOG(ImageTransformer):
         # Roots, and brightnesses, are no bytes any more.
         bytes_stay = not self.transform_sqrt and not self._turns_grey(images)
         tables = byte_tables(images, self.orientations) if bytes_stay else None
-        make = functools.partial(self._features, tables)
+        kernel = None if tables is None else gradient_kernel(images)
+        make = functools.partial(self._features, tables, kernel)
         return fill_blocks("HOG", images, features, feature_dtype(images), make)
 
     def _turns_grey(self, images: Array) -> bool:
@@ -133,8 +136,21 @@ class HOG(ImageTransformer):
         tall, wide = self.pixels_per_cell
         return images.shape[1] // tall, images.shape[2] // wide
 
-    def _features(self, tables: Tables | None, images: Array) -> Array:
+    def _features(self, tables: Tables | None, kernel: Histograms | None, images: Array) -> Array:
         """(n, features) of a block of images."""
+        xp = namespace_of(images)
+        tall, wide = self.pixels_per_cell
+        if kernel is None or tables is None:
+            cells = self._votes(tables, images)
+        else:
+            cells = kernel(images, *tables, self.orientations, (tall, wide))
+        cells = cells * (1.0 / (tall * wide))
+        if self.block_norm is not None:
+            cells = _normalized(_blocks(cells, self.cells_per_block), self.block_norm)
+        return xp.reshape(cells, (images.shape[0], -1))
+
+    def _votes(self, tables: Tables | None, images: Array) -> Array:
+        """The sums of the votes in each cell: (n, down, across, orientations)."""
         xp = namespace_of(images)
         dtype = feature_dtype(images)
         if self._turns_grey(images):
@@ -150,11 +166,7 @@ class HOG(ImageTransformer):
         bins, lengths = oriented_gradients(images, self.orientations, tables)
         lengths = xp.astype(lengths, dtype, copy=False)
         bins, lengths = (x[:, : down * tall, : across * wide] for x in (bins, lengths))
-        cells = tile_histograms(bins, lengths, self.orientations, (tall, wide))
-        cells = cells * (1.0 / (tall * wide))
-        if self.block_norm is not None:
-            cells = _normalized(_blocks(cells, self.cells_per_block), self.block_norm)
-        return xp.reshape(cells, (images.shape[0], -1))
+        return tile_histograms(bins, lengths, self.orientations, (tall, wide))
 
 
 def _pair(name: str, value: Any) -> tuple[int, int]:
