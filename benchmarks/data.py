@@ -8,6 +8,7 @@ import numpy as np
 
 HostArray = np.ndarray[Any, Any]
 WAVES = 64  # directions in which rows vary, from smooth and strong to fine and weak
+STANDARD_ROWS, STANDARD_SEED = 2_000, 99  # by which features are standardised
 
 
 def image_rows(n: int, features: int, seed: int, *, dtype: str) -> HostArray:
@@ -18,6 +19,29 @@ def image_rows(n: int, features: int, seed: int, *, dtype: str) -> HostArray:
     for all seeds, so queries are drawn from where the points are.
     """
     return _eight_bits(n, features, np.random.default_rng(seed), np.float32(0.0), dtype)
+
+
+def search_rows(n: int, features: int, seed: int, *, kind: str) -> HostArray:
+    """(n, features) rows to search among, of one of these kinds:
+
+    uint8, float32 : `image_rows`.
+    continuous : float32 in [0, 1], like images, but not of 8 bits: on no grid.
+    standardised : `image_rows` with each feature of mean 0 and variance 1, float32.
+    gaussian : independent of each other and normal, float32: as unlike images as can be.
+    """
+    rng = np.random.default_rng(seed)
+    if kind == "gaussian":
+        return rng.standard_normal((n, features), dtype=np.float32)
+    if kind == "continuous":
+        rows = _levels(n, features, rng, np.float32(0.0))
+        return np.clip(rows, 0.0, 255.0, out=rows) / np.float32(255)
+    if kind == "standardised":
+        sample = image_rows(STANDARD_ROWS, features, STANDARD_SEED, dtype="float32")
+        rows = image_rows(n, features, seed, dtype="float32")
+        rows -= np.mean(sample, axis=0)
+        rows /= np.std(sample, axis=0)
+        return rows
+    return image_rows(n, features, seed, dtype=kind)
 
 
 def labelled_rows(n: int, features: int, classes: int, seed: int) -> tuple[HostArray, HostArray]:
@@ -34,13 +58,19 @@ def labelled_rows(n: int, features: int, classes: int, seed: int) -> tuple[HostA
 def _eight_bits(
     n: int, features: int, rng: np.random.Generator, pattern: Any, dtype: str
 ) -> HostArray:
+    rows = _levels(n, features, rng, pattern)
+    bytes_ = np.clip(np.rint(rows, out=rows), 0.0, 255.0, out=rows).astype(np.uint8)
+    return bytes_ if dtype == "uint8" else bytes_.astype(dtype) / np.asarray(255, dtype)
+
+
+def _levels(n: int, features: int, rng: np.random.Generator, pattern: Any) -> HostArray:
+    """float32, most of them from 0 to 255."""
     rows = _waves(rng, n, features)
     rows += pattern
     rows += np.float32(0.04) * rng.standard_normal((n, features), dtype=np.float32)
     rows *= np.float32(0.25 * 255.0)
     rows += np.float32(0.5 * 255.0)
-    bytes_ = np.clip(np.rint(rows, out=rows), 0.0, 255.0, out=rows).astype(np.uint8)
-    return bytes_ if dtype == "uint8" else bytes_.astype(dtype) / np.asarray(255, dtype)
+    return rows
 
 
 def _waves(rng: np.random.Generator, n: int, features: int) -> HostArray:

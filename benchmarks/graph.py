@@ -6,10 +6,15 @@ nodes           a chain of 2,000 sums of two single numbers, forward and backwar
                 is next to nothing, so what is timed is the engine.
 
 xpcls           `xpcls.graph`, and the update in plain NumPy.
+xpcls plain     the same without kernels.
 by hand         the same steps in NumPy, gradients written out; what the engine is measured against.
+by hand, out=   the same into buffers that are kept.
 torch nn        nn.Linear, nn.Sigmoid, MSELoss, optim.SGD.
 torch           tensors with `requires_grad`, the update under `no_grad`.
 autograd        HIPS autograd, `value_and_grad`.
+jax             a jitted step, called in a loop; the steps as one jitted scan.
+
+A node may take 1.5 microseconds, forward and backward; that is an absolute time.
 
 That all do the same work is checked by their losses at the end, to 1e-3. Of the chain the memory
 that each node holds until backward is measured with tracemalloc, which sees no memory of torch.
@@ -17,7 +22,6 @@ that each node holds until backward is measured with tracemalloc, which sees no 
 
 from __future__ import annotations
 
-import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -33,40 +37,47 @@ AGREE = 1e-3  # relative
 HERE = "benchmarks.graph"
 
 
+LOOP_HOLDS = {"by hand": 1.10, "torch nn": 0.65, "autograd": 0.50}
+CHAIN_HOLDS = {"torch": 0.70}
+NODE_MS = 1.5e-3
+
+
 def cases(quick: bool) -> list[Case]:
     """The loop and the chain."""
-    loop = {"steps": 5 if quick else 50}
-    chain = {"nodes": 100 if quick else 2000}
-    return [
-        Case(
-            "graph",
-            f"the lecture's loop, {loop['steps']} steps",
-            (
-                Contestant("xpcls", f"{HERE}:build_graph", loop, "xpcls.graph"),
-                Contestant("by hand", f"{HERE}:build_by_hand", loop, "NumPy", hold=1.10),
-                Contestant(
-                    "torch nn", f"{HERE}:build_torch_nn", loop, "eager", ("torch",), hold=0.65
-                ),
-                Contestant("torch", f"{HERE}:build_torch", loop, "eager", ("torch",)),
-                Contestant(
-                    "autograd", f"{HERE}:build_autograd", loop, "HIPS", ("autograd",), hold=0.50
-                ),
-            ),
-            check_losses,
-        ),
-        Case(
-            "graph",
-            f"a chain of {chain['nodes']:,} nodes",
-            (
-                Contestant("xpcls", f"{HERE}:build_chain", chain, "xpcls.graph"),
-                Contestant(
-                    "torch", f"{HERE}:build_torch_chain", chain, "eager", ("torch",), hold=0.70
-                ),
-                Contestant("autograd", f"{HERE}:build_autograd_chain", chain, "", ("autograd",)),
-            ),
-            check_chain,
-        ),
-    ]
+    return [_loop(5 if quick else 50), _chain(100 if quick else 2000)]
+
+
+def _loop(steps: int) -> Case:
+    options = {"steps": steps}
+    xpcls = Contestant("xpcls", f"{HERE}:build_graph", options, "xpcls.graph", holds=LOOP_HOLDS)
+    scan = {**options, "scan": True}
+    contestants = (
+        xpcls,
+        xpcls.plain(LOOP_HOLDS),
+        Contestant("by hand", f"{HERE}:build_by_hand", options, "NumPy"),
+        Contestant("by hand, out=", f"{HERE}:build_with_buffers", options, "NumPy"),
+        Contestant("torch nn", f"{HERE}:build_torch_nn", options, "eager", ("torch",)),
+        Contestant("torch", f"{HERE}:build_torch", options, "eager", ("torch",)),
+        Contestant("autograd", f"{HERE}:build_autograd", options, "HIPS", ("autograd",)),
+        Contestant("jax", f"{HERE}:build_jax", options, "a jitted step in a loop", ("jax",)),
+        Contestant("jax scan", f"{HERE}:build_jax", scan, "a jitted scan", ("jax",)),
+    )
+    return Case("graph", f"the lecture's loop, {steps} steps", contestants, check_losses)
+
+
+def _chain(nodes: int) -> Case:
+    options = {"nodes": nodes}
+    build = "benchmarks.graph_chain:build"
+    xpcls = Contestant(
+        "xpcls", build, options, "xpcls.graph", holds=CHAIN_HOLDS, limit_ms=NODE_MS * nodes
+    )
+    contestants = (
+        xpcls,
+        xpcls.plain(CHAIN_HOLDS),
+        Contestant("torch", f"{build}_torch", options, "eager", ("torch",)),
+        Contestant("autograd", f"{build}_autograd", options, "HIPS", ("autograd",)),
+    )
+    return Case("graph", f"a chain of {nodes:,} nodes", contestants, check_chain)
 
 
 def _start() -> tuple[Any, Any, Any, Any]:
@@ -117,6 +128,40 @@ def build_by_hand(*, steps: int, threads: int) -> Subject:
         return loss, w1 - rate * (x.T @ (of_h * h * (1 - h))), w2 - rate * (h.T @ of_y)
 
     return _repeated(step, steps)
+
+
+def build_with_buffers(*, steps: int, threads: int) -> Subject:
+    x, y, first, second = _start()
+    n, _, hidden, classes = SIZES
+    h, of_h, slope = (np.empty((n, hidden), dtype=np.float32) for _ in range(3))
+    error = np.empty((n, classes), dtype=np.float32)
+    by_first, by_second = np.empty_like(first), np.empty_like(second)
+    rate = np.float32(RATE)
+
+    def run() -> float:
+        w1, w2 = first.copy(), second.copy()
+        loss = 0.0
+        for _ in range(steps):
+            np.matmul(x, w1, out=h)
+            np.negative(h, out=h)
+            np.exp(h, out=h)
+            np.add(h, 1, out=h)
+            np.reciprocal(h, out=h)
+            np.matmul(h, w2, out=error)
+            np.subtract(error, y, out=error)
+            loss = float(np.vdot(error, error))
+            np.multiply(error, 2 * rate, out=error)
+            np.matmul(error, w2.T, out=of_h)
+            np.matmul(h.T, error, out=by_second)
+            np.subtract(1, h, out=slope)
+            np.multiply(slope, h, out=slope)
+            np.multiply(of_h, slope, out=of_h)
+            np.matmul(x.T, of_h, out=by_first)
+            np.subtract(w1, by_first, out=w1)
+            np.subtract(w2, by_second, out=w2)
+        return loss
+
+    return run, run
 
 
 def build_autograd(*, steps: int, threads: int) -> Subject:
@@ -183,6 +228,35 @@ def build_torch_nn(*, steps: int, threads: int) -> Subject:
     return run, run
 
 
+def build_jax(*, steps: int, scan: bool = False, threads: int) -> Subject:
+    import jax
+    import jax.numpy as jnp
+
+    jax.config.update("jax_platforms", "cpu")
+    x, y, *weights = map(jnp.asarray, _start())
+
+    def value(weights: Any, x: Any, y: Any) -> Any:
+        return jnp.sum((jax.nn.sigmoid(x @ weights[0]) @ weights[1] - y) ** 2)
+
+    def step(weights: Any, x: Any, y: Any) -> tuple[Any, Any]:
+        loss, slopes = jax.value_and_grad(value)(weights, x, y)
+        return [w - RATE * slope for w, slope in zip(weights, slopes, strict=True)], loss
+
+    def scanned(weights: Any, x: Any, y: Any) -> tuple[Any, Any]:
+        weights, losses = jax.lax.scan(lambda w, _: step(w, x, y), weights, length=steps)
+        return weights, losses[-1]
+
+    compiled = jax.jit(scanned if scan else step)
+
+    def run() -> float:
+        here, loss = weights, 0.0
+        for _ in range(1 if scan else steps):
+            here, loss = compiled(here, x, y)
+        return float(loss)
+
+    return run, run
+
+
 def check_losses(answers: dict[str, Any]) -> dict[str, Finding]:
     """Whether each ends with the loss of the steps by hand."""
     expected = answers.get("by hand")
@@ -193,70 +267,6 @@ def check_losses(answers: dict[str, Any]) -> dict[str, Finding]:
         off = abs(loss - expected) / abs(expected)
         found[name] = Finding(f"last loss {loss:.6g}, off by {off:.1e}", ok=bool(off <= AGREE))
     return found
-
-
-# --- what a node costs --------------------------------------------------------------------------
-
-
-def build_chain(*, nodes: int, threads: int) -> Subject:
-    from xpcls.graph import Variable, add
-
-    one = np.asarray([1.0], dtype=np.float32)
-
-    def forward() -> tuple[Any, Any]:
-        x = Variable(one)
-        y: Any = x
-        for _ in range(nodes):
-            y = add(y, x)
-        return x, y
-
-    def run() -> float:
-        x, y = forward()
-        y.backward(release=True)
-        return float(x.grad[0])
-
-    def answer() -> dict[str, float]:
-        forward()
-        tracemalloc.start()
-        held = forward()
-        size, _ = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        del held
-        return {"gradient": run(), "bytes": size / nodes}
-
-    return run, answer
-
-
-def build_torch_chain(*, nodes: int, threads: int) -> Subject:
-    import torch
-
-    torch.set_num_threads(threads)
-    one = torch.ones(1)
-
-    def run() -> float:
-        x = one.clone().requires_grad_()
-        y = x
-        for _ in range(nodes):
-            y = torch.add(y, x)
-        y.backward()
-        return float(x.grad[0])
-
-    return run, lambda: {"gradient": run()}
-
-
-def build_autograd_chain(*, nodes: int, threads: int) -> Subject:
-    import autograd
-
-    one = np.asarray([1.0], dtype=np.float32)
-
-    def chain(x: Any) -> Any:
-        y = x
-        for _ in range(nodes):
-            y = y + x
-        return y[0]
-
-    gradient = autograd.grad(chain)
-    return lambda: gradient(one), lambda: {"gradient": float(gradient(one)[0])}
 
 
 def check_chain(answers: dict[str, Any]) -> dict[str, Finding]:

@@ -18,10 +18,14 @@ PACKAGES = (
     "opencv-python-headless",
     "scipy",
     "joblib",
+    "faiss-cpu",
     "torch",
+    "jax",
+    "jaxlib",
     "autograd",
     "threadpoolctl",
     "numba",
+    "llvmlite",
 )
 
 

@@ -1,20 +1,22 @@
-"""Networks by mini-batch SGD, against PyTorch eager and scikit-learn.
+"""Networks by mini-batch SGD, against PyTorch eager, jax and scikit-learn.
 
 two-layer       an epoch over 5,000 rows of 3,072 features in batches of 200: a hidden layer with
                 ReLU, softmax over 10 classes, penalty 1e-4 * sum(W^2).
 convnet         16 steps with 64, or 128, images of 32 x 32 x 3: 3 x 3 filters (32), ReLU,
                 pooling, 3 x 3 filters (64), ReLU, pooling, softmax over 10 classes.
-convolution     forward, and both gradients, of 3 x 3 filters with padding 1, nothing around it.
 
 xpcls           `partial_fit` of the estimator, float32 rows; it checks the rows, records the mean
                 loss, and measures the accuracy on 500 rows or more, and all of it is timed.
+xpcls plain     the same on NumPy alone.
 torch           nn.Sequential, CrossEntropyLoss, optim.SGD, eager; batches by `index_select`. Of
                 networks with convolutions the memory format is channels_last, or NCHW as by
                 default. Neither checks nor accuracy.
+jax             networks_jax.py, two-layer alone: one compiled step called in a loop, or an epoch
+                compiled as one scan. Its convolutions are left out (PEERS.md).
 scikit-learn    MLPClassifier(solver="sgd", momentum=0).partial_fit.
 
-That xpcls and torch do the same work is checked apart, untimed: from the same start, the losses
-of three steps on the same rows agree to 1e-3. Beside it stands by how much the memory of the
+That xpcls, torch and jax do the same work is checked apart, untimed: from the same start, the
+losses of three steps on the same rows agree to 1e-3. Beside it stands by how much the memory of the
 process grew at most, in all rounds, over what it had with its data and a first small step.
 """
 
@@ -39,34 +41,55 @@ ROWS_SEED = 5
 AGREE = 1e-3  # relative
 HERE = "benchmarks.networks"
 
-HIDDEN = {50: {"torch": 0.70, "scikit-learn": 0.70}, 256: {"torch fused": 0.95}}
-HIDDEN[1024] = {"torch fused": 0.95}
-CONVOLUTIONS = ((64, 32, 64, 64), (128, 16, 32, 64), (32, 16, 128, 128))  # images, size, C, F
+# At most so many times the peer's time, with kernels or without.
+WIDE = {"torch fused": 0.95, "jax": 1.05, "jax scan": 1.05}
+HIDDEN = {
+    50: {"torch": 0.70, "jax": 0.70, "jax scan": 0.70, "scikit-learn": 0.70},
+    256: WIDE,
+    1024: WIDE,
+}
+CONVNET = {"torch channels_last": 0.55, "torch NCHW": 0.55}
+PLAIN_CONVNET = {"torch channels_last": 0.75, "torch NCHW": 0.65}
 
 
 def cases(quick: bool) -> list[Case]:
-    """Networks of dense layers, networks of filters, and filters alone."""
+    """Networks of dense layers, and networks of filters."""
     rows = 400 if quick else 5000
     found = [_two_layers(rows, units) for units in ((50,) if quick else HIDDEN)]
-    found += [_convnet(batch) for batch in ((8,) if quick else (64, 128))]
-    shapes = ((4, 8, 8, 8),) if quick else CONVOLUTIONS
-    return [*found, *(_convolution(shape, m) for m in ("winograd", "im2col") for shape in shapes)]
+    return [*found, *(_convnet(batch) for batch in ((8,) if quick else (64, 128)))]
 
 
 def _two_layers(rows: int, units: int) -> Case:
     options = {"kind": "mlp", "units": units, "rows": rows, "batch": 200}
-    hold = HIDDEN.get(units, {})
+    hold = HIDDEN[units]
+    xpcls = Contestant(
+        "xpcls", f"{HERE}:build_xpcls", options, "MLPClassifier.partial_fit", holds=hold
+    )
+    jax = {"units": units, "rows": rows, "batch": 200}
     contestants = (
-        Contestant("xpcls", f"{HERE}:build_xpcls", options, "MLPClassifier.partial_fit"),
-        _torch("torch", options, hold, "eager, optim.SGD"),
-        _torch("torch fused", {**options, "fused": True}, hold, "eager, optim.SGD(fused=True)"),
+        xpcls,
+        xpcls.plain(hold),
+        _torch("torch", options, "eager, optim.SGD"),
+        _torch("torch fused", {**options, "fused": True}, "eager, optim.SGD(fused=True)"),
+        *(
+            Contestant(
+                name,
+                "benchmarks.networks_jax:build",
+                {**jax, "scan": scan},
+                f"{how}, buffers donated, rows gathered on the device",
+                needs=("jax",),
+            )
+            for name, scan, how in (
+                ("jax", False, "a jitted step, called in a loop"),
+                ("jax scan", True, "a jitted scan over the batches of an epoch"),
+            )
+        ),
         Contestant(
             "scikit-learn",
             f"{HERE}:build_sklearn",
             options,
             "MLPClassifier.partial_fit, solver='sgd', momentum=0",
             needs=("sklearn",),
-            hold=hold.get("scikit-learn"),
         ),
     )
     name = f"two-layer {rows:,} x {FEATURES:,}, {units:,} hidden units"
@@ -75,47 +98,21 @@ def _two_layers(rows: int, units: int) -> Case:
 
 def _convnet(batch: int) -> Case:
     options = {"kind": "convnet", "batch": batch, "rows": STEPS * batch}
-    hold = {"torch channels_last": 0.75, "torch NCHW": 0.65}
     last = {**options, "channels_last": True}
+    xpcls = Contestant(
+        "xpcls", f"{HERE}:build_xpcls", options, "ConvNetClassifier.partial_fit", holds=CONVNET
+    )
     contestants = (
-        Contestant("xpcls", f"{HERE}:build_xpcls", options, "ConvNetClassifier.partial_fit"),
-        _torch("torch channels_last", last, hold, "eager, memory_format=torch.channels_last"),
-        _torch("torch NCHW", options, hold, "eager, the default memory format"),
+        xpcls,
+        xpcls.plain(PLAIN_CONVNET),
+        _torch("torch channels_last", last, "eager, memory_format=torch.channels_last"),
+        _torch("torch NCHW", options, "eager, the default memory format"),
     )
     return Case("networks", f"convnet, batches of {batch}", contestants, check)
 
 
-def _torch(name: str, options: dict[str, Any], hold: dict[str, float], settings: str) -> Contestant:
-    return Contestant(
-        name,
-        f"{HERE}:build_torch",
-        options,
-        settings,
-        needs=("torch",),
-        hold=hold.get(name),
-    )
-
-
-def _convolution(shape: tuple[int, int, int, int], method: str) -> Case:
-    images, size, channels, filters = shape
-    options = {"shape": shape}
-    hold = {"winograd": 0.90, "im2col": 1.35}[method]
-    ours = Contestant(
-        "xpcls",
-        f"{HERE}:build_convolution",
-        {**options, "method": method},
-        f"xpcls_backends.convolve and convolve_backward, method={method!r}",
-    )
-    last = {**options, "channels_last": True}
-    torch = f"{HERE}:build_torch_convolution"
-    needs = ("torch",)
-    contestants = (
-        ours,
-        Contestant("torch channels_last", torch, last, "conv2d, backward", needs, hold),
-        Contestant("torch NCHW", torch, options, "conv2d, backward", needs),
-    )
-    name = f"{method} {channels} to {filters}, {size} x {size}, {images} images"
-    return Case("networks", name, contestants, check_sums)
+def _torch(name: str, options: dict[str, Any], settings: str) -> Contestant:
+    return Contestant(name, f"{HERE}:build_torch", options, settings, needs=("torch",))
 
 
 # --- xpcls and scikit-learn ---------------------------------------------------------------------
@@ -291,7 +288,7 @@ def _as_torch(parameter: Any) -> Any:
 
 
 def check(answers: dict[str, Any]) -> dict[str, Finding]:
-    """Whether each torch loses what xpcls does, and by how much each has grown."""
+    """Whether each loses what xpcls does, and by how much each has grown."""
     ours = answers.get("xpcls")
     found = {}
     for name, theirs in answers.items():
@@ -304,63 +301,3 @@ def check(answers: dict[str, Any]) -> dict[str, Finding]:
         off = max(abs(a - b) / abs(b) for a, b in pairs)
         found[name] = Finding(f"{text}; losses off by {off:.1e}", ok=bool(off <= AGREE))
     return found
-
-
-# --- convolution alone --------------------------------------------------------------------------
-
-
-def _operands(shape: tuple[int, int, int, int]) -> tuple[Any, Any, Any]:
-    """Images, filters, and the gradient of what comes out: NHWC, HWCF."""
-    images, size, channels, filters = shape
-    rng = np.random.default_rng(ROWS_SEED)
-    x = rng.standard_normal((images, size, size, channels), dtype=np.float32)
-    w = rng.standard_normal((3, 3, channels, filters), dtype=np.float32)
-    g = rng.standard_normal((images, size, size, filters), dtype=np.float32)
-    return x, w, g
-
-
-def _norms(y: Any, dx: Any, dw: Any) -> list[float]:
-    return [float(np.linalg.norm(part.astype(np.float64))) for part in (y, dx, dw)]
-
-
-def build_convolution(*, shape: tuple[int, int, int, int], method: str, threads: int) -> Subject:
-    from xpcls_backends import convolve, convolve_backward
-
-    x, w, g = _operands(shape)
-
-    def run() -> tuple[Any, Any, Any]:
-        y, kept = convolve(x, w, padding=(1, 1), method=method)
-        return (y, *convolve_backward(kept, g))
-
-    return run, lambda: _norms(*run())
-
-
-def build_torch_convolution(
-    *, shape: tuple[int, int, int, int], channels_last: bool = False, threads: int
-) -> Subject:
-    import torch
-
-    torch.set_num_threads(threads)
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    x, w, g = (torch.from_numpy(part) for part in _operands(shape))
-    x, g = (part.permute(0, 3, 1, 2).contiguous(memory_format=layout) for part in (x, g))
-    w = w.permute(3, 2, 0, 1).contiguous(memory_format=layout)
-    x.requires_grad_()
-    w.requires_grad_()
-
-    def run() -> tuple[Any, Any, Any]:
-        x.grad = w.grad = None
-        y = torch.nn.functional.conv2d(x, w, padding=1)
-        y.backward(g)
-        return y.detach(), x.grad, w.grad
-
-    return run, lambda: _norms(*(part.numpy() for part in run()))
-
-
-def check_sums(answers: dict[str, Any]) -> dict[str, Finding]:
-    """Whether the norms of the result and of both gradients are torch's."""
-    ours, theirs = answers.get("xpcls"), answers.get("torch channels_last")
-    if ours is None or theirs is None:
-        return {}
-    off = max(abs(a - b) / b for a, b in zip(ours, theirs, strict=True))
-    return {"xpcls": Finding(f"norms off by {off:.1e}", ok=bool(off <= AGREE))}

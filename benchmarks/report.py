@@ -11,6 +11,39 @@ from typing import Any
 from .cases import Case, Finding
 from .timing import NOISY, Times
 
+MILLISECONDS, LINE = UNITS = ("ms", "from a line through 0")  # what no peer is needed for
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One figure that is to be held.
+
+    of : whose figure. against : the peer that it is a ratio to, or one of `UNITS`.
+    figure : a ratio of best times, milliseconds, or a relative distance; None: not measured.
+    """
+
+    of: str
+    against: str
+    at_most: float
+    figure: float | None
+
+    @property
+    def said(self) -> str:
+        if self.figure is None:
+            return "not measured"
+        return "held" if self.figure <= self.at_most else "missed"
+
+    def text(self) -> str:
+        """The figure and what it is to be; of ratios to peers also as so many times as fast."""
+        figure = "" if self.figure is None else f"{self.figure:.3g}"
+        if self.against in UNITS:
+            figure = f"{self.of}: {figure} {self.against}"
+            return f"{figure} (at most {self.at_most:.3g}) {self.said}"
+        told = f"{self.of} / {self.against}: {figure} (at most {self.at_most:.3g}) {self.said}"
+        if self.figure and self.at_most < 1.0:
+            told += f", {1 / self.figure:.2f} times as fast (at least {1 / self.at_most:.2f})"
+        return told
+
 
 @dataclass
 class Measured:
@@ -25,23 +58,33 @@ class Measured:
     pools: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     missing: dict[str, list[str]] = field(default_factory=dict)
 
-    def ratio(self, peer: str) -> float | None:
-        """xpcls' best time / the peer's; None where one of them was not timed."""
-        ours = self.times.get(self.case.contestants[0].name)
-        theirs = self.times.get(peer)
+    def ratio(self, of: str, peer: str) -> float | None:
+        """Best time of one contestant / the peer's; None where one of them was not timed."""
+        ours, theirs = self.times.get(of), self.times.get(peer)
         return None if ours is None or theirs is None else ours.best / theirs.best
 
-    def verdicts(self) -> dict[str, str]:
-        """Of each contestant with a ratio to hold: "held", "missed" or "not measured"."""
-        said = {}
+    def distance_from_line(self, curve: str) -> float | None:
+        """Of times t at x, the least d with |t - c x| <= d c x for some c, which is
+        (a - b) / (a + b) for the largest t / x, a, and the smallest, b."""
+        points = [c for c in self.case.contestants if c.curve == curve]
+        if any(c.name not in self.times for c in points):
+            return None
+        slopes = [self.times[c.name].best / c.x for c in points]
+        return (max(slopes) - min(slopes)) / (max(slopes) + min(slopes))
+
+    def verdicts(self) -> list[Verdict]:
+        """Of each figure that is to be held."""
+        found = []
         for contestant in self.case.contestants:
-            if contestant.hold is not None:
-                ratio = self.ratio(contestant.name)
-                if ratio is None:
-                    said[contestant.name] = "not measured"
-                else:
-                    said[contestant.name] = "held" if ratio <= contestant.hold else "missed"
-        return said
+            name = contestant.name
+            for peer, at_most in contestant.holds.items():
+                found.append(Verdict(name, peer, at_most, self.ratio(name, peer)))
+            if contestant.limit_ms is not None:
+                best = self.times[name].best if name in self.times else None
+                found.append(Verdict(name, MILLISECONDS, contestant.limit_ms, best))
+        for curve, at_most in self.case.linear.items():
+            found.append(Verdict(curve, LINE, at_most, self.distance_from_line(curve)))
+        return found
 
     def wrong(self) -> list[str]:
         """Contestants whose answers a check turned down."""
@@ -51,63 +94,74 @@ class Measured:
         """The case's part of the table."""
         rounds = max((len(times.rounds) for times in self.times.values()), default=0)
         yield f"{self.case.suite}  {self.case.name}  (rounds: {rounds})"
-        verdicts = self.verdicts()
+        first = self.case.contestants[0].name
         for contestant in self.case.contestants:
             name = contestant.name
             if name in self.missing:
                 modules = ", ".join(self.missing[name])
                 yield f"  {name:<22} not measured: {modules} is not installed"
-                continue
-            times, ratio = self.times[name], self.ratio(name)
-            line = f"  {name:<22}{times.best:>12,.2f}{times.median:>12,.2f}"
-            if contestant is not self.case.contestants[0]:
-                line += f"{ratio:>10.2f}"
-            if contestant.hold is not None:
-                line += f"   <= {contestant.hold:.2f} {verdicts[name]}"
-            yield line + ("   (noisy)" if times.noisy else "")
+            elif name in self.times:
+                times, ratio = self.times[name], self.ratio(first, name)
+                line = f"  {name:<22}{times.best:>12,.2f}{times.median:>12,.2f}"
+                if name != first and not self.case.axis and ratio is not None:
+                    line += f"{ratio:>12.2f}"
+                yield line + ("   (noisy)" if times.noisy else "")
+        for verdict in self.verdicts():
+            yield f"    {verdict.text()}"
         for name, finding in self.findings.items():
             yield f"    {name}: {'WRONG: ' if finding.ok is False else ''}{finding.text}"
 
     def record(self) -> dict[str, Any]:
         """For JSON."""
-        verdicts = self.verdicts()
         contestants = []
+        first = self.case.contestants[0].name
         for contestant in self.case.contestants:
             name, times = contestant.name, self.times.get(contestant.name)
             entry: dict[str, Any] = {"name": name, "settings": contestant.settings}
-            if times is None:
-                entry["missing"] = self.missing.get(name, [])
-            else:
+            if contestant.threads is not None:
+                entry["threads"] = contestant.threads
+            if self.case.axis:
+                entry["curve"], entry["x"] = contestant.curve, contestant.x
+            if times is not None:
                 entry["best_ms"] = round(times.best, 4)
                 entry["median_ms"] = round(times.median, 4)
                 entry["rounds_ms"] = [round(time, 4) for time in times.rounds]
                 entry["pools"] = self.pools.get(name, [])
-            if contestant is not self.case.contestants[0]:
-                ratio = self.ratio(name)
-                entry["ratio_of_best"] = None if ratio is None else round(ratio, 4)
-            if contestant.hold is not None:
-                entry["hold"], entry["verdict"] = contestant.hold, verdicts[name]
+            if name in self.missing:
+                entry["missing"] = self.missing[name]
+            ratio = self.ratio(first, name)
+            if name != first and not self.case.axis and ratio is not None:
+                entry["ratio_of_best"] = round(ratio, 4)
             if name in self.findings:
                 entry["check"] = asdict(self.findings[name])
             contestants.append(entry)
-        return {"suite": self.case.suite, "case": self.case.name, "contestants": contestants}
+        found: dict[str, Any] = {"suite": self.case.suite, "case": self.case.name}
+        if self.case.axis:
+            found["axis"] = self.case.axis
+        found["contestants"] = contestants
+        found["holds"] = [
+            {
+                **asdict(verdict),
+                "figure": None if verdict.figure is None else round(verdict.figure, 4),
+                "verdict": verdict.said,
+                "text": verdict.text(),
+            }
+            for verdict in self.verdicts()
+        ]
+        return found
 
 
-HEADING = f"  {'':<22}{'best ms':>12}{'median ms':>12}{'xpcls / it':>12}   to hold"
+HEADING = f"  {'':<22}{'best ms':>12}{'median ms':>12}{'xpcls / it':>12}"
 
 
 def summary(measured: list[Measured]) -> str:
-    """How many ratios were held, which were not, and whether the machine was quiet."""
-    verdicts = [
-        (entry, peer, verdict) for entry in measured for peer, verdict in entry.verdicts().items()
-    ]
-    held = sum(verdict == "held" for _, _, verdict in verdicts)
-    lines = [f"{held} of {len(verdicts)} ratios held."]
-    for entry, peer, verdict in verdicts:
-        if verdict != "held":
-            ratio = entry.ratio(peer)
-            figure = "" if ratio is None else f", {ratio:.2f}"
-            lines.append(f"  {verdict}: {entry.case.suite} {entry.case.name} / {peer}{figure}")
+    """How many figures were held, which were not, and whether the machine was quiet."""
+    verdicts = [(entry, verdict) for entry in measured for verdict in entry.verdicts()]
+    held = sum(verdict.said == "held" for _, verdict in verdicts)
+    lines = [f"{held} of {len(verdicts)} figures held."]
+    for entry, verdict in verdicts:
+        if verdict.said != "held":
+            lines.append(f"  {entry.case.suite} {entry.case.name}: {verdict.text()}")
     noisy = sum(any(times.noisy for times in entry.times.values()) for entry in measured)
     if noisy:
         lines.append(

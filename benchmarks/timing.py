@@ -17,9 +17,10 @@ suffers depends on the order of imports. So:
   gone to sleep when the next one starts.
 - Before its first round each contestant does one that is not counted: it touches the memory,
   starts the threads and compiles what is compiled.
-- The number of threads is set the same for all by environment variables, before any library is
-  loaded, and the worker refuses to go on if a pool has more.
-- Variables that pin an old BLAS kernel (OPENBLAS_CORETYPE and such) are removed.
+- The number of threads is set the same for all, before any library is loaded: by environment
+  variables, and because jax reads none of them, by allowing the process as many processors as it
+  may have threads. The worker refuses to go on if a pool has more.
+- Variables that pin old vector instructions (OPENBLAS_CORETYPE and such) are removed.
 
 A round is timed inside the worker, with garbage collected before and not during it. Ratios are of
 best times: what disturbs a measurement only ever makes it longer. The median stands beside it, to
@@ -57,7 +58,17 @@ THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
     "NUMBA_NUM_THREADS",
 )
-PINS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_DEBUG_CPU_TYPE", "ATEN_CPU_CAPABILITY")
+PINS = (
+    "OPENBLAS_CORETYPE",
+    "OPENBLAS_L2_SIZE",
+    "MKL_DEBUG_CPU_TYPE",
+    "ATEN_CPU_CAPABILITY",
+    "FAISS_OPT_LEVEL",
+    "XLA_FLAGS",
+    "NUMBA_CPU_NAME",
+    "NUMBA_CPU_FEATURES",
+    "XPCLS_KERNELS",
+)
 POLICIES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_PROC_BIND", "OMP_DYNAMIC", "KMP_BLOCKTIME")
 
 
@@ -133,13 +144,13 @@ class Worker:
         self._process = subprocess.Popen(
             # -P: the working directory is not searched for modules, only what is given below.
             [sys.executable, "-P", "-m", "benchmarks.worker"],
-            env=environment(threads),
+            env={**environment(contestant.threads or threads), **contestant.environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,  # what goes wrong goes to stderr, which is the parent's
             encoding="utf-8",
         )
         self._build = {"build": contestant.build, "options": contestant.options}
-        self._build["threads"] = threads
+        self._build["threads"] = contestant.threads or threads
 
     def __enter__(self) -> Worker:
         return self

@@ -16,6 +16,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from .machine import usable_cores
+
 
 class Server:
     """Answers requests for one contestant."""
@@ -29,6 +31,7 @@ class Server:
             case "build":
                 module, _, function = request["build"].partition(":")
                 self.threads = request["threads"]
+                stay_on_processors(self.threads)
                 build = getattr(importlib.import_module(module), function)
                 self.run, self.answer = build(threads=self.threads, **request["options"])
                 return None
@@ -55,6 +58,12 @@ def timed(run: Callable[[], object]) -> float:
         gc.enable()
 
 
+def stay_on_processors(count: int) -> None:
+    """Allow this process `count` of its processors, where the system can; pools go by that."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
+
+
 def thread_pools() -> list[dict[str, Any]]:
     """Name, version and size of each thread pool in this process; empty without threadpoolctl."""
     try:
@@ -73,6 +82,18 @@ def thread_pools() -> list[dict[str, Any]]:
     if "torch" in sys.modules:
         size = sys.modules["torch"].get_num_threads()
         pools.append({"internal_api": "torch intra-op", "num_threads": size})
+    if "faiss" in sys.modules:
+        faiss = sys.modules["faiss"]
+        pools.append(
+            {
+                "internal_api": "faiss",
+                "version": faiss.get_compile_options().strip(),
+                "num_threads": faiss.omp_get_max_threads(),
+            }
+        )
+    if "jax" in sys.modules:
+        # Its pool cannot be asked; it has no more threads at work than processors.
+        pools.append({"internal_api": "jax: processors", "num_threads": usable_cores()})
     return pools
 
 

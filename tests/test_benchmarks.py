@@ -1,44 +1,19 @@
-"""The machinery of benchmarks/: order of rounds, figures, checks. Nothing here asserts a time."""
+"""The machinery of benchmarks/: order of rounds, figures, tables. Nothing here asserts a time."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
+import os
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests import benchmarks_package
+from tests.benchmarks_package import ROOT
 
-
-@pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
-    """A function that imports a module of benchmarks/, by its name in there.
-
-    The package is found by its file: with the checkout on the path, the tests of an installed
-    xpcls would find the checkout's instead.
-    """
-    folder = ROOT / "benchmarks"
-    if not (folder / "__init__.py").is_file():
-        pytest.skip("benchmarks/ is not here: the tests do not lie in a checkout")
-    before = dict(sys.modules)
-    spec = importlib.util.spec_from_file_location(
-        "benchmarks", folder / "__init__.py", submodule_search_locations=[str(folder)]
-    )
-    assert spec is not None and spec.loader is not None
-    package = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "benchmarks", package)
-    spec.loader.exec_module(package)
-    yield lambda name: importlib.import_module(f"benchmarks.{name}")
-    for name in set(sys.modules) - set(before):
-        if name.startswith("benchmarks."):
-            del sys.modules[name]
+bench = benchmarks_package.bench
 
 
 class Fake:
@@ -79,7 +54,12 @@ def build(*, threads, reply):
     calls = []
     return lambda: calls.append(1), lambda: {
         "calls": len(calls), "reply": reply, "threads": threads,
-        "environment": [os.environ.get(n) for n in ("OMP_NUM_THREADS", "OPENBLAS_CORETYPE")],
+        "processors": (
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        ),
+        "environment": [
+            os.environ.get(n) for n in ("OMP_NUM_THREADS", "OPENBLAS_CORETYPE", "MORE")
+        ],
     }
 def fails(*, threads):
     raise ValueError("no such data")
@@ -97,13 +77,37 @@ def player(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_worker_builds_runs_and_answers_in_its_own_process(bench: Any, player: None) -> None:
     timing, contestant = bench("timing"), bench("cases").Contestant
-    with timing.Worker(contestant("x", "a_player:build", {"reply": "ä"}), 1) as worker:
+    here = contestant("x", "a_player:build", {"reply": "ä"}, environment={"MORE": "so"})
+    with timing.Worker(here, 1) as worker:
         worker.build()
         (times,) = timing.interleave([worker], 3, settle=0.0)
         answer = worker.answer()
     assert len(times.rounds) == 3 and min(times.rounds) >= 0.0
-    assert answer == {"calls": 4, "reply": "ä", "threads": 1, "environment": ["1", None]}
+    processors = answer.pop("processors")
+    assert answer == {"calls": 4, "reply": "ä", "threads": 1, "environment": ["1", None, "so"]}
+    assert processors == (1 if hasattr(os, "sched_setaffinity") else os.cpu_count())
     assert worker._process.returncode == 0
+
+
+def test_a_contestant_may_have_other_threads_than_the_rest(bench: Any, player: None) -> None:
+    timing, contestant = bench("timing"), bench("cases").Contestant
+    with timing.Worker(contestant("x", "a_player:build", {"reply": ""}, threads=1), 2) as worker:
+        worker.build()
+        answer = worker.answer()
+    assert answer["threads"] == 1 and answer["environment"][0] == "1"
+
+
+def test_a_case_without_rounds_has_answers_and_no_times(bench: Any, player: None) -> None:
+    cases, program = bench("cases"), bench("__main__")
+    contestant = cases.Contestant("x", "a_player:build", {"reply": "yes"})
+
+    def check(answers: dict[str, Any]) -> dict[str, Any]:
+        return {"x": cases.Finding(answers["x"]["reply"], ok=answers["x"]["calls"] == 0)}
+
+    case = cases.Case("suite", "name", (contestant,), check, most_rounds=0)
+    measured = program.measure(case, 3, 1.0, 1)
+    assert measured.times == {} and measured.wrong() == []
+    assert list(measured.lines()) == ["suite  name  (rounds: 0)", "    x: yes"]
 
 
 @pytest.mark.parametrize(
@@ -128,45 +132,156 @@ def test_a_pool_with_more_threads_than_the_others_have_is_refused(bench: Any) ->
         check(pools, 1)
 
 
-def test_what_is_held_missed_missing_and_wrong_is_told_apart(bench: Any, tmp_path: Path) -> None:
+@pytest.fixture
+def measured(bench: Any) -> Any:
+    """A case with a figure of each kind: held, missed, not measured, and a wrong answer."""
     cases, report, times = bench("cases"), bench("report"), bench("timing").Times
-    make = cases.Contestant
+    holds = {"slow": 1.0, "fast": 1.0, "absent": 1.0}
     contestants = (
-        make("xpcls", ""),
-        make("slow", "", hold=1.0),
-        make("fast", "", hold=1.0),
-        make("absent", "", hold=1.0, needs=("no_such_module",)),
-        make("shown", ""),
+        cases.Contestant("xpcls", "", holds=holds, limit_ms=2.5),
+        cases.Contestant("xpcls plain", "", holds={"slow": 0.5}),
+        cases.Contestant("slow", ""),
+        cases.Contestant("fast", ""),
+        cases.Contestant("absent", "", needs=("no_such_module",)),
     )
-    measured = report.Measured(
+    return report.Measured(
         cases.Case("suite", "name", contestants),
         {
             "xpcls": times((2.0, 3.0)),
+            "xpcls plain": times((3.0, 3.0)),
             "slow": times((4.0, 9.0)),
             "fast": times((1.0, 5.0)),
-            "shown": times((8.0, 8.0)),
         },
         {"xpcls": cases.Finding("3 of 9 differ", ok=False)},
-        missing={"absent": contestants[3].missing()},
+        missing={"absent": contestants[-1].missing()},
     )
-    assert [measured.ratio(name) for name in ("slow", "fast", "absent")] == [0.5, 2.0, None]
-    assert measured.verdicts() == {"slow": "held", "fast": "missed", "absent": "not measured"}
+
+
+def grown(bench: Any, times: dict[int, float], at_most: float) -> Any:
+    """A case of growth, whose curve has these times in milliseconds."""
+    cases, report = bench("cases"), bench("report")
+    contestants = tuple(
+        cases.Contestant(f"xpcls, {x}", "", curve="xpcls", x=float(x)) for x in times
+    )
+    case = cases.Case("growth", "over x", contestants, axis="x", linear={"xpcls": at_most})
+    found = {f"xpcls, {x}": bench("timing").Times((time,)) for x, time in times.items()}
+    return report.Measured(case, found)
+
+
+def test_what_is_held_missed_missing_and_wrong_is_told_apart(bench: Any, measured: Any) -> None:
+    report, times = bench("report"), bench("timing").Times
+    peers = ("slow", "fast", "absent")
+    assert [measured.ratio("xpcls", name) for name in peers] == [0.5, 2.0, None]
+    assert [(v.of, v.against, v.figure, v.said) for v in measured.verdicts()] == [
+        ("xpcls", "slow", 0.5, "held"),
+        ("xpcls", "fast", 2.0, "missed"),
+        ("xpcls", "absent", None, "not measured"),
+        ("xpcls", "ms", 2.0, "held"),
+        ("xpcls plain", "slow", 0.75, "missed"),
+    ]
     assert measured.wrong() == ["xpcls"]
     table = "\n".join(measured.lines())
     assert "no_such_module is not installed" in table and "WRONG: 3 of 9 differ" in table
     summary = report.summary([measured])
-    assert summary.startswith("1 of 3 ratios held.") and "1 of 1 cases are noisy" in summary
+    assert summary.startswith("2 of 5 figures held.") and "1 of 1 cases are noisy" in summary
+    assert "xpcls plain / slow: 0.75 (at most 0.5) missed, 1.33 times as fast (at least" in summary
     assert [times(t).noisy for t in ((2.0, 2.4, 9.0), (2.0, 2.6, 2.6))] == [False, True]
+    assert measured.case.unheld().contestants[0].holds == {}
 
+
+def test_a_curve_is_as_far_from_a_line_as_its_farthest_point(bench: Any) -> None:
+    # 9 and 11 milliseconds for each x: the line through 0 with 10 lies 10 % from both.
+    entry = grown(bench, {10: 90.0, 100: 1100.0, 1000: 10_000.0}, 0.11)
+    assert entry.distance_from_line("xpcls") == pytest.approx(0.1)
+    assert [v.said for v in entry.verdicts()] == ["held"]
+    assert [v.said for v in grown(bench, {10: 90.0, 100: 1200.0}, 0.11).verdicts()] == ["missed"]
+    del entry.times["xpcls, 10"]
+    assert [v.said for v in entry.verdicts()] == ["not measured"]
+    assert entry.case.unheld().linear == {}
+
+
+def test_a_record_has_times_figures_and_checks(bench: Any, measured: Any, tmp_path: Path) -> None:
     path = tmp_path / "new" / "results.json"
-    report.write_json(path, {"date": "today"}, [measured])
+    bench("report").write_json(path, {"date": "today"}, [measured])
     document = json.loads(path.read_text("utf-8"))
     entries = {entry["name"]: entry for entry in document["cases"][0]["contestants"]}
     assert document["date"] == "today"
     assert entries["slow"]["best_ms"] == 4.0 and entries["slow"]["median_ms"] == 6.5
-    assert entries["fast"]["verdict"] == "missed" and entries["shown"]["ratio_of_best"] == 0.25
+    assert entries["slow"]["ratio_of_best"] == 0.5 and "ratio_of_best" not in entries["xpcls"]
     assert entries["absent"]["missing"] == ["no_such_module"]
     assert entries["xpcls"]["check"] == {"text": "3 of 9 differ", "ok": False}
+    assert [hold["verdict"] for hold in document["cases"][0]["holds"]] == [
+        *("held", "missed", "not measured", "held", "missed"),
+    ]
+
+
+HEAD = {
+    "date": "2026-01-02T03:04:05+00:00",
+    "threads": 2,
+    "machine": {"cpu": "A CPU", "cores": 2, "memory_gib": 4.0, "system": "Linux"},
+    "versions": {"python": "3.11.1"},
+}
+
+
+@pytest.fixture
+def document(bench: Any, measured: Any) -> dict[str, Any]:
+    """What a run writes: the case above, and a case of growth in which FAISS is ahead."""
+    curve = grown(bench, {10: 90.0, 100: 1100.0}, 0.5).record()
+    faiss = {"name": "FAISS, 10", "settings": "", "curve": "FAISS", "x": 10.0, "best_ms": 45.0}
+    curve["contestants"].append(faiss)
+    return {**HEAD, "cases": [measured.record(), curve]}
+
+
+def test_a_result_becomes_tables(bench: Any, document: dict[str, Any]) -> None:
+    table = bench("table")
+    text = table.tables(document, "growth.svg")
+    assert "Measured on 2026-01-02: A CPU, 2 cores, 4.0 GiB, Linux; 2 threads; python" in text
+    assert "| case | xpcls | xpcls plain | slow | fast | absent |" in text
+    assert "| name | 2 | 3 (0.67) | 4 (0.50) | 1 (2.00) |  |" in text
+    assert "0 of 1 checked answers are right. 2 of 5 figures are held." in text
+    assert "- WRONG: name, xpcls: 3 of 9 differ" in text
+    assert "- name: xpcls / fast: 2 (at most 1) missed" in text
+    assert "![Growth curves](growth.svg)" in text
+    assert "| x | xpcls | FAISS |" in text and "| 10 | 90 | 45 |" in text
+    assert "| 100 | 1,100 |  |" in text
+    ahead = table.peers_ahead(document).splitlines()[2:]
+    assert ahead == [
+        "| suite | name | fast | 1 | 2 | 2.00 |",
+        "| growth | over x: 10 | FAISS | 45 | 90 | 2.00 |",
+    ]
+    document["cases"] = document["cases"][:0]
+    assert table.peers_ahead(document) == "In no case of this result."
+
+
+def test_tables_are_written_between_their_marks(
+    bench: Any, document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = bench("table")
+    monkeypatch.setattr(table, "HOME", tmp_path)
+    for page, mark in (("README.md", table.MEASURED), ("PEERS.md", table.AHEAD)):
+        text = f"before\n<!-- {mark} -->\nold\n<!-- end of {mark} -->\nafter\n"
+        (tmp_path / page).write_text(text, "utf-8")
+    result = tmp_path / "results" / "day.json"
+    result.parent.mkdir()
+    result.write_text(json.dumps(document), "utf-8")
+    for _ in range(2):  # the second time the same comes out
+        assert table.main([str(result), "--write"]) == 0
+        readme = (tmp_path / "README.md").read_text("utf-8")
+        expected = table.tables(document, "results/day-growth.svg")
+        mark = table.MEASURED
+        assert readme == f"before\n<!-- {mark} -->\n\n{expected}\n\n<!-- end of {mark} -->\nafter\n"
+    assert "| fast | 1 | 2 | 2.00 |" in (tmp_path / "PEERS.md").read_text("utf-8")
+    svg = (tmp_path / "results" / "day-growth.svg").read_text("utf-8")
+    assert svg.startswith("<svg") and "A CPU" in svg and "linear" in svg
+    with pytest.raises(ValueError, match="there is no <!-- other -->"):
+        table.replaced("text", "other", "new")
+
+
+def test_the_pages_have_the_marks_that_tables_go_between(bench: Any) -> None:
+    table = bench("table")
+    for page, mark in (("README.md", table.MEASURED), ("PEERS.md", table.AHEAD)):
+        text = (ROOT / "benchmarks" / page).read_text("utf-8")
+        assert "new" in table.replaced(text, mark, "new").split(f"<!-- {mark} -->")[1]
 
 
 def test_the_machine_is_described(bench: Any, tmp_path: Path) -> None:
@@ -180,124 +295,21 @@ def test_the_machine_is_described(bench: Any, tmp_path: Path) -> None:
     assert {"python", "numpy", "xpcls"} <= set(machine.versions(ROOT))
 
 
-@pytest.mark.parametrize("metric", ["l1", "l2"])
-def test_the_reference_finds_what_a_full_sort_finds(bench: Any, metric: str) -> None:
-    rng = np.random.default_rng(0)
-    queries, points = rng.integers(0, 3, (5, 4)), rng.integers(0, 3, (40, 4))  # full of ties
-    power = {"l1": 1, "l2": 2}[metric]
-    every = np.sum(np.abs(queries[:, None, :] - points[None, :, :]) ** power, axis=2)
-    distances, indices = bench("exact").nearest64(queries, points, 7, metric)
-    assert np.array_equal(indices, np.argsort(every, axis=1, kind="stable")[:, :7])
-    assert np.array_equal(distances, np.sort(every, axis=1)[:, :7])
-
-
-@pytest.mark.parametrize("metric", ["l1", "l2"])
-@pytest.mark.parametrize("dtype", ["float32", "uint8"])
-def test_the_check_of_neighbours_catches_a_wrong_one(bench: Any, metric: str, dtype: str) -> None:
-    neighbors = bench("neighbors")
-    options = {"metric": metric, "dtype": dtype, "points": 90, "queries": 6, "features": 48}
-    run, answer = neighbors.build_xpcls(threads=1, **options)
-    run()
-    right = answer()
-    wrong = [list(row) for row in right]
-    wrong[2][-1] = next(i for i in range(90) if i not in right[2])
-    findings = neighbors.check(options, {"xpcls": right, "peer": wrong})
-    assert findings["xpcls"].ok and findings["xpcls"].text.startswith("0 of 6 queries differ")
-    assert findings["peer"].ok is None
-    assert findings["peer"].text == "1 of 6 queries differ from float64, 1 are farther"
-    assert neighbors.check(options, {"xpcls": wrong})["xpcls"].ok is False
-
-
-def test_a_wrong_choice_among_equal_distances_differs_and_is_not_farther(bench: Any) -> None:
-    exact = bench("exact")
-    points = np.asarray([[0], [5], [5], [9]], dtype=np.uint8)
-    queries = np.asarray([[1]], dtype=np.uint8)
-    truth = exact.nearest64(queries, points, 2, "l2")
-    assert truth[1].tolist() == [[0, 1]]
-    for answer, expected in (
-        ([0, 1], (0, 0)),
-        ([0, 2], (1, 0)),
-        ([0, 3], (1, 1)),
-        ([0, 0], (1, 1)),
-    ):
-        found = exact.count_differing(np.asarray([answer]), truth, queries, points, "l2")
-        assert found == expected
-
-
-def test_rows_are_alike_in_every_process_and_of_eight_bits(bench: Any) -> None:
-    data = bench("data")
-    pixels = data.image_rows(20, 48, 1, dtype="uint8")
-    floats = data.image_rows(20, 48, 1, dtype="float32")
-    assert floats.dtype == np.float32 and floats.min() >= 0.0 and floats.max() <= 1.0
-    assert np.array_equal(np.rint(floats * 255), pixels) and np.ptp(pixels) > 50
-    assert not np.array_equal(pixels, data.image_rows(20, 48, 2, dtype="uint8"))
-
-
-@pytest.mark.parametrize("loss", ["softmax", "hinge"])
-def test_an_epoch_of_torch_does_the_same_work(bench: Any, loss: str) -> None:
-    pytest.importorskip("torch")
-    sgd = bench("sgd")
-    options = {"loss": loss, "rows": 600, "features": 32}
-    builders = {"xpcls": sgd.build_xpcls, "torch": sgd.build_torch}
-    answers = {name: build(threads=1, **options)[1]() for name, build in builders.items()}
-    assert sgd.check(options, answers)["xpcls"].ok
-    answers["torch"]["weights"][0][0] += 1.0
-    assert sgd.check(options, answers)["xpcls"].ok is False
-
-
-@pytest.mark.parametrize("kind", ["mlp", "convnet"])
-def test_a_network_of_torch_does_the_same_work(bench: Any, kind: str) -> None:
-    pytest.importorskip("torch")
-    networks = bench("networks")
-    options = {"kind": kind, "batch": 10, "rows": 20, "units": 5}
-    builders = {"xpcls": networks.build_xpcls, "torch": networks.build_torch}
-    answers = {name: build(threads=1, **options)[1]() for name, build in builders.items()}
-    assert networks.check(answers)["torch"].ok
-    answers["torch"]["losses"][2] *= 1.01
-    assert networks.check(answers)["torch"].ok is False
-
-
-@pytest.mark.parametrize("method", ["im2col", "winograd"])
-def test_a_convolution_of_torch_does_the_same_work(bench: Any, method: str) -> None:
-    pytest.importorskip("torch")
-    networks = bench("networks")
-    shape = (3, 6, 8, 9)
-    _, ours = networks.build_convolution(shape=shape, method=method, threads=1)
-    _, theirs = networks.build_torch_convolution(shape=shape, channels_last=True, threads=1)
-    answers = {"xpcls": ours(), "torch channels_last": theirs()}
-    assert networks.check_sums(answers)["xpcls"].ok
-    answers["xpcls"][1] *= 1.01
-    assert networks.check_sums(answers)["xpcls"].ok is False
-
-
-def test_the_loops_and_chains_of_the_graph_do_the_same_work(bench: Any) -> None:
-    graph = bench("graph")
-    builders = {"xpcls": graph.build_graph, "by hand": graph.build_by_hand}
-    answers = {name: build(steps=3, threads=1)[1]() for name, build in builders.items()}
-    assert graph.check_losses(answers)["xpcls"].ok
-    answers["xpcls"] *= 1.01
-    assert graph.check_losses(answers)["xpcls"].ok is False
-    found = graph.build_chain(nodes=50, threads=1)[1]()
-    assert found["gradient"] == 51 and 100 < found["bytes"] < 2000
-    pytest.importorskip("torch")
-    assert graph.build_torch(steps=3, threads=1)[1]() == pytest.approx(answers["by hand"], rel=1e-4)
-    assert graph.build_torch_nn(steps=3, threads=1)[1]() == pytest.approx(
-        answers["by hand"], rel=1e-4
-    )
-    assert graph.build_torch_chain(nodes=50, threads=1)[1]() == {"gradient": 51}
-
-
-@pytest.mark.parametrize("suite", ["neighbors", "sgd", "graph", "networks"])
 @pytest.mark.parametrize("quick", [True, False])
-def test_every_case_names_functions_that_are_there(bench: Any, suite: str, quick: bool) -> None:
-    module = bench(suite)
-    for case in module.cases(quick):
-        names = [contestant.name for contestant in case.contestants]
-        assert names[0] == "xpcls" and len(set(names)) == len(names)
-        assert any(contestant.hold for contestant in case.contestants)
-        for contestant in case.contestants:
-            owner, _, function = contestant.build.partition(":")
-            assert owner == f"benchmarks.{suite}" and callable(getattr(module, function))
+def test_every_case_names_functions_that_are_there(bench: Any, quick: bool) -> None:
+    for suite, make in bench("__main__").SUITES.items():
+        names = set()
+        for case in make(quick):
+            contestants = {contestant.name: contestant for contestant in case.contestants}
+            assert case.suite == suite and case.name not in names
+            names.add(case.name)
+            assert len(contestants) == len(case.contestants)
+            assert case.contestants[0].name.startswith("xpcls")
+            assert set(case.linear) <= {contestant.curve for contestant in case.contestants}
+            for contestant in case.contestants:
+                assert set(contestant.holds) <= contestants.keys() - {contestant.name}
+                module, _, function = contestant.build.partition(":")
+                assert callable(getattr(bench(module.removeprefix("benchmarks.")), function))
 
 
 def test_the_command_lists_and_refuses(bench: Any, capsys: pytest.CaptureFixture[str]) -> None:
