@@ -86,7 +86,7 @@ def tests_fast(session: nox.Session) -> None:
 def tests_torch(session: nox.Session) -> None:
     """The graph against PyTorch, which it installs: values and gradients of the same programs."""
     install(session, ".", *group("test"), *group("torch"))
-    run_pytest(session, "tests/test_graph_torch.py", "tests/test_benchmarks.py")
+    run_pytest(session, "tests/test_graph_torch.py", "tests/test_benchmarks_suites.py")
 
 
 @nox.session

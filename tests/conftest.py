@@ -52,10 +52,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    unknown = _named_in_environment() - set(NATIVE)
+    known = {*NATIVE, "kernels"}
+    unknown = _named_in_environment() - known
     if unknown:
         raise pytest.UsageError(
-            f"XPCLS_REQUIRE names {', '.join(sorted(unknown))}, expected {' or '.join(NATIVE)}"
+            f"XPCLS_REQUIRE names {', '.join(sorted(unknown))}, expected {', '.join(sorted(known))}"
         )
 
 
