@@ -26,6 +26,7 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
+from llvmlite.binding import llvm_version_info
 from numba import types
 from numba.core import codegen, config
 from numba.extending import intrinsic
@@ -68,16 +69,27 @@ def _constant(vector: ir.VectorType, value: int) -> ir.Constant:
     return ir.Constant(vector, [value] * vector.count)
 
 
+def _accumulate(
+    b: ir.IRBuilder, name: str, codes: ir.VectorType, total: ir.Value, x: ir.Value, y: ir.Value
+) -> ir.Value:
+    """total + the products of codes, by an instruction of VNNI.
+
+    Since LLVM 22 it is said to take vectors of codes, before of 32-bit numbers.
+    """
+    given = codes if llvm_version_info[0] >= 22 else _SUMS
+    x, y = b.bitcast(x, given), b.bitcast(y, given)
+    return _call(b, f"llvm.x86.avx512.{name}.512", _SUMS, total, x, y)
+
+
 def _add_byte_products(b: ir.IRBuilder, total: ir.Value, x: ir.Value, y: ir.Value) -> ir.Value:
     """x unsigned, y signed."""
-    x, y = b.bitcast(x, _BYTES), b.bitcast(y, _BYTES)
-    return _call(b, "llvm.x86.avx512.vpdpbusd.512", _SUMS, total, x, y)
+    return _accumulate(b, "vpdpbusd", _BYTES, total, x, y)
 
 
 def _add_word_products(b: ir.IRBuilder, total: ir.Value, x: ir.Value, y: ir.Value) -> ir.Value:
-    x, y = b.bitcast(x, _WORDS), b.bitcast(y, _WORDS)
     if VNNI:
-        return _call(b, "llvm.x86.avx512.vpdpwssd.512", _SUMS, total, x, y)
+        return _accumulate(b, "vpdpwssd", _WORDS, total, x, y)
+    x, y = b.bitcast(x, _WORDS), b.bitcast(y, _WORDS)
     if AVX2:
         return b.add(total, _call(b, "llvm.x86.avx2.pmadd.wd", _SUMS, x, y))
     wide = ir.VectorType(I32, 2 * LANES)
