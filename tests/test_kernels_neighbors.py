@@ -249,6 +249,28 @@ def test_memory_that_runs_out_halves_the_blocks(kind: str, monkeypatch: pytest.M
     np.testing.assert_array_equal(found[1], expected[1])
 
 
+def test_without_memory_for_all_codes_they_are_made_in_tiles(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    points = np.random.default_rng(0).integers(0, 256, (4000, 64), dtype=np.uint8)
+    pack, packed = neighbors.RowSearch._pack, []
+
+    def limited(self: Any, codes: Any, rows: slice, at_once: int) -> Any:
+        packed.append(rows.stop - rows.start)
+        if rows.stop - rows.start > 2000:
+            raise MemoryError
+        return pack(self, codes, rows, at_once)
+
+    index = Index(points)
+    monkeypatch.setattr(neighbors.RowSearch, "_pack", limited)
+    with asking_for_kernels(True):
+        found = index.nearest(points[:300], 3, "l2", 2**18)
+    with asking_for_kernels(False):
+        expected = nearest(points[:300], points, 3)
+    assert packed[0] == 4000 and max(packed[1:]) <= 2000
+    np.testing.assert_array_equal(found[1], expected[1])
+
+
 COMPARE = """
 import numpy as np
 from xpcls.distances import nearest

@@ -1,6 +1,6 @@
 """How kernels are compiled: without Python's lock, and kept on disk for the next process.
 
-The first call with arrays of a kind compiles for one to five seconds; later processes load the
+The first call with arrays of a kind compiles for some seconds; later processes load the
 result from __pycache__, or from NUMBA_CACHE_DIR. What numba keeps goes by the time of the file
 that a function stands in; here it goes by all files of this folder, since kernels call each other.
 """

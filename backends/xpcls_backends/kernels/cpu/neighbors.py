@@ -51,7 +51,8 @@ class Blocks:
 class RowSearch:
     """Points (N, D), uint8 or float32, in which rows are searched.
 
-    keep : from the first search on their codes are kept, a byte or two for each number.
+    keep : from the first search on their codes are kept, a byte or two for each number, if there
+        is memory for them.
     """
 
     def __init__(self, points: HostArray, l1: bool, keep: bool, threads: int) -> None:
@@ -107,7 +108,10 @@ class RowSearch:
             try:
                 looked_at = self._search_block(queries[start:stop], blocks, some, told, root)
             except MemoryError:
-                budget = halved_budget(budget, np)
+                if self._keep and self._kept is None:
+                    self._keep = False  # no room for all codes: each search makes them in tiles
+                else:
+                    budget = halved_budget(budget, np)
                 continue
             if trial and self._too_many(looked_at, some[1], k):
                 self._codes, self._kept = next(self._to_try, None), None
