@@ -18,12 +18,14 @@ from hypothesis import strategies as st
 
 from tests import reference
 from xpcls.distances import METRICS, nearest
+from xpcls.distances._points import Points
 from xpcls.distances._scan import (
+    Scan,
     direct_keys,
-    left_rows,
     make_scan,
     minus_two_overlaps,
-    scan_rows,
+    scan_points,
+    scan_queries,
 )
 from xpcls.progress import listen
 from xpcls_backends import Backend, device_of, scratch_bytes, to_host, widest_float
@@ -278,6 +280,17 @@ def test_the_scan_is_never_further_off_than_it_says(backend: Backend, case: tupl
     assert_bounded(backend, *rows_for(backend, case), case[5])
 
 
+@pytest.mark.parametrize(("offset", "as_they_are"), [(0.0, True), (0.5, True), (50.0, False)])
+def test_points_far_from_zero_are_copied(
+    backend: Backend, offset: float, as_they_are: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    x = (rng.normal(0, 0.2, (60, 30)) + offset).astype("float32")
+    scan = make_scan(backend.asarray(x[:4]), Points(backend.asarray(x)), "l2", LARGE)
+    assert (scan.sizes is not None) == as_they_are
+    assert_scan_bounded(backend, x[:4], x, scan)
+
+
 def test_squares_that_vanish_are_allowed_for(backend: Backend) -> None:
     # One large query keeps the rest unscaled, and their squares round to multiples of 2^-149.
     rng = np.random.default_rng(0)
@@ -292,12 +305,20 @@ def assert_bounded(
     backend: Backend, host_queries: np.ndarray, host_points: np.ndarray, metric: str
 ) -> None:
     queries, points = backend.asarray(host_queries), backend.asarray(host_points)
-    scan = make_scan(queries, points, metric, LARGE)
-    (ours, size_q, mass_q), (theirs, size_p, mass_p) = (
-        scan_rows(scan, x) for x in (queries, points)
-    )
+    for copied in (False, True):
+        scan = make_scan(queries, Points(points), metric, LARGE, copied=copied)
+        assert_scan_bounded(backend, host_queries, host_points, scan)
+
+
+def assert_scan_bounded(
+    backend: Backend, host_queries: np.ndarray, host_points: np.ndarray, scan: Scan
+) -> None:
+    queries, points = backend.asarray(host_queries), backend.asarray(host_points)
+    metric = scan.metric
+    ours, size_q, mass_q = scan_queries(scan, queries)
+    theirs, size_p, mass_p = scan_points(scan, Points(points), slice(0, points.shape[0]))
     parts = to_host(size_q), to_host(size_p), to_host(mass_q), to_host(mass_p)
-    overlap = to_host(minus_two_overlaps(scan, left_rows(scan, ours), theirs))
+    overlap = to_host(minus_two_overlaps(scan, ours, theirs))
     direct = to_host(direct_keys(scan, queries, points[None, :, :]))
     size_q, size_p, mass_q, mass_p = (x.astype("float64") for x in parts)
     wide = wide_of(backend)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import array_api_compat
@@ -15,7 +16,7 @@ class SmallestEntries:
 
     On NumPy a part is compared with the largest entry kept of each row, and the few entries below
     it wait until they are worth a sort. Elsewhere, where counting them would wait for the device,
-    each part is selected from. Never reads the host.
+    each part is selected from. Never reads the host. Threads may add parts at the same time.
     """
 
     def __init__(self, m: int) -> None:
@@ -25,24 +26,24 @@ class SmallestEntries:
         self._largest: Array = None  # (n, 1), of those kept
         self._waiting: list[tuple[Any, Any, Any]] = []  # rows, values, columns
         self._n_waiting = 0
+        self._lock = threading.Lock()
 
     def add(self, part: Array, first: int) -> None:
         """Take a part (n, across), floating, without NaN; its columns are first, first + 1, ..."""
         xp = namespace_of(part)
-        if self._largest is not None:
-            below = flatnonzero(part < self._largest)
+        largest = self._largest
+        if largest is not None:
+            below = flatnonzero(part < largest)
             if 8 * below.shape[0] < part.shape[0] * part.shape[1]:
-                self._wait(xp, part, below, first)
+                rows, columns = xp.divmod(below, part.shape[1])
+                entries = rows, xp.take(part, below), columns + first
+                with self._lock:
+                    self._wait(xp, entries)
                 return
         values, columns = smallest_k_unordered(part, min(self._m, part.shape[1]))
         columns = xp.astype(columns, xp.int64) + first
-        if self._values is not None:
-            kept, places = self.found()
-            values = xp.concat((kept, values), axis=1)
-            columns = xp.concat((places, columns), axis=1)
-            values, chosen = smallest_k_unordered(values, min(self._m, values.shape[1]))
-            columns = xp.take_along_axis(columns, chosen, axis=1)
-        self._keep(xp, values, columns)
+        with self._lock:
+            self._join(xp, values, columns)
 
     def found(self) -> tuple[Array, Array]:
         """Values (n, m) and columns (n, m) int64, in any order; fewer if there were fewer columns.
@@ -53,17 +54,25 @@ class SmallestEntries:
             self._merge(namespace_of(self._values))
         return self._values, self._columns
 
+    def _join(self, xp: Any, values: Array, columns: Array) -> None:
+        if self._values is not None:
+            kept, places = self.found()
+            values = xp.concat((kept, values), axis=1)
+            columns = xp.concat((places, columns), axis=1)
+            values, chosen = smallest_k_unordered(values, min(self._m, values.shape[1]))
+            columns = xp.take_along_axis(columns, chosen, axis=1)
+        self._keep(xp, values, columns)
+
     def _keep(self, xp: Any, values: Array, columns: Array) -> None:
         self._values, self._columns = values, columns
         if array_api_compat.is_numpy_namespace(xp) and values.shape[1] == self._m:
             self._largest = xp.max(values, axis=1, keepdims=True)
 
-    def _wait(self, xp: Any, part: Any, below: Any, first: int) -> None:
-        if below.shape[0] == 0:
+    def _wait(self, xp: Any, entries: tuple[Any, Any, Any]) -> None:
+        if entries[0].shape[0] == 0:
             return
-        rows, columns = xp.divmod(below, part.shape[1])
-        self._waiting.append((rows, xp.take(part, below), columns + first))
-        self._n_waiting += below.shape[0]
+        self._waiting.append(entries)
+        self._n_waiting += entries[0].shape[0]
         if 2 * self._n_waiting >= self._values.size:
             self._merge(xp)
 

@@ -14,7 +14,7 @@ from ._ops import elementwise_block_bytes, row_blocks, rows_within
 from ._place import Array, device_of, namespace_of, to_itemsize
 
 REPEATED = 8  # rows at most that are held repeated; a block of points is read once for all of them
-BLOCK = 2**19  # bytes of minima at once; of uint8 half of that, as their sums are those of floats
+BLOCK = 2**19  # bytes of minima at once; of uint8 twice that, whose sums take longer
 
 
 def sums_of_minima(
@@ -50,26 +50,27 @@ def _by_broadcasting(
 
 
 def _by_repeating(queries: Array, points: Array, factor: float, out: Array, scratch: int) -> None:
+    # A product with ones sums floats fastest; bytes would have to be made floats for it.
     xp, device = namespace_of(points), device_of(points)
     n_points, features = points.shape
-    width, of_out = to_itemsize(points), to_itemsize(out)
-    fit = min(BLOCK // max(2, width), scratch // (2 * width + of_out))
-    across = min(n_points, rows_within(fit, features))
-    block = across * features
-    few = (scratch - block * of_out) // (block * width) - 1
-    few = max(1, min(REPEATED, queries.shape[0], few))
+    width = to_itemsize(points)
+    of_bytes = points.dtype != out.dtype
+    size = min(2 * BLOCK if of_bytes else BLOCK, scratch // 2)
+    across = min(n_points, rows_within(size, features * width))
+    block = across * features * width
+    few = max(1, min(REPEATED, queries.shape[0], scratch // block - 1))
     factors = xp.full((features,), factor, dtype=out.dtype, device=device)
     repeated = xp.empty((few, across, features), dtype=points.dtype, device=device)
     minima = xp.empty((across, features), dtype=points.dtype, device=device)
-    terms = minima
-    if points.dtype != out.dtype:
-        terms = xp.empty((across, features), dtype=out.dtype, device=device)
     for rows in row_blocks(queries.shape[0], few):
         repeated[: rows.stop - rows.start, ...] = queries[rows, None, :]
         for some in row_blocks(n_points, across):
             n = some.stop - some.start
             for i in range(rows.start, rows.stop):
                 xp.minimum(points[some, :], repeated[i - rows.start, :n, :], out=minima[:n, :])
-                if terms is not minima:
-                    terms[:n, :] = minima[:n, :]
-                xp.dot(terms[:n, :], factors, out=out[i, some])
+                if of_bytes:
+                    out[i, some] = xp.sum(minima[:n, :], axis=1, dtype=xp.uint32)
+                else:
+                    xp.dot(minima[:n, :], factors, out=out[i, some])
+    if of_bytes:
+        out *= factor

@@ -8,7 +8,7 @@ two_loops, one_loop, no_loops            L2 as it is taught, three times
 
 from ._index import Index, Plan, nearest
 from ._pairwise import pairwise
-from ._scan import METRICS
+from ._rows import METRICS
 from ._teaching import no_loops, one_loop, two_loops
 
 __all__ = ["METRICS", "Index", "Plan", "nearest", "no_loops", "one_loop", "pairwise", "two_loops"]

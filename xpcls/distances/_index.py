@@ -24,7 +24,9 @@ from xpcls_backends import (
 )
 
 from ._nearest import candidates_at_first, plan_tiles, scan_nearest
-from ._scan import METRICS, check_metric, check_shapes, make_scan
+from ._points import Points
+from ._rows import METRICS, check_metric, check_shapes
+from ._scan import make_scan
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Index:
 
     def __init__(self, points: Array, *, keep: bool = True) -> None:
         self.points = points
+        self._scanned = Points(points)
         self._keep = keep
         self._searches: dict[str, RowSearch] = {}
 
@@ -111,8 +114,8 @@ class Index:
         tell = functools.partial(_tell, queries.shape[0] * points.shape[0])
         kernel = self._kernel(queries, metric)
         if kernel is None:
-            scan = make_scan(queries, points, metric, budget)
-            found = scan_nearest(scan, queries, points, k, budget, tell)
+            scan = make_scan(queries, self._scanned, metric, budget)
+            found = scan_nearest(scan, queries, self._scanned, k, budget, tell)
             tell(1.0)
             return found
         xp, device = namespace_of(queries), device_of(queries)
@@ -123,8 +126,8 @@ class Index:
         left = kernel.search(queries, k, budget, (distances, indices), tell, root=root)
         if left.shape[0]:
             rows = xp.take(queries, left, axis=0)
-            scan = make_scan(rows, points, metric, budget)
-            found = scan_nearest(scan, rows, points, k, budget, tell)
+            scan = make_scan(rows, self._scanned, metric, budget)
+            found = scan_nearest(scan, rows, self._scanned, k, budget, tell)
             distances = replace_rows(distances, left, found[0])
             indices = replace_rows(indices, left, found[1])
         tell(1.0)
@@ -140,7 +143,7 @@ class Index:
             cut = kernel.plan(queries.shape[0], k, budget, queries.dtype)
             if cut is not None:
                 return Plan(**cut, scratch=budget)
-        scan = make_scan(queries, points, metric, budget)
+        scan = make_scan(queries, self._scanned, metric, budget)
         m = candidates_at_first(k, points.shape[1])
         tiles = plan_tiles(scan, queries.shape[0], points, k, m, budget)
         dtype = getattr(scan.dtype, "__name__", str(scan.dtype)).rpartition(".")[2]

@@ -32,25 +32,27 @@ from xpcls_backends import (
     to_host,
 )
 
+from ._points import Points
+from ._rows import WORTH_A_THREAD
 from ._scan import (
-    WORTH_A_THREAD,
+    WIDE,
     Scan,
     direct_keys,
     distances_of,
-    left_rows,
     minus_two_overlaps,
-    scan_rows,
+    scan_points,
+    scan_queries,
 )
 
 SCANNED_POINTS = 2**9  # at once: longer products gain nothing
 WIDE_ROWS = 256  # features
 SETTLED = 3  # candidates beside k whose direct distances are computed before all others'
-LONGEST_TILE = 2**14  # points, converted at once
+LONGEST_TILE = 2**14  # points
+ROUNDS = 4  # tiles for each thread, at least, so that all end at about the same time
 
 # Bytes for each candidate of a query: its bound and row, twice while they are joined, or its key
 # and row while they are sorted. The tests measure that it is enough.
 CANDIDATE = 80
-WIDE = 8  # bytes of a number in the widest dtype, and of an index
 
 Tell = Callable[[float], None]  # is told which share of a search is done
 
@@ -59,12 +61,11 @@ Tell = Callable[[float], None]  # is told which share of a search is done
 class Tiles:
     """How the work for m candidates is cut, so that each part takes its share of a budget.
 
-    `queries` rows and `points` rows are held as the scan reads them; their keys are computed and
-    selected from for `block` queries at a time. Points are converted once for all those queries,
-    and a block sees many points at once, because selecting costs least in long rows.
+    `queries` rows are held as the scan reads them. Each thread takes `points` rows at a time, and
+    computes and selects from their keys for `block` queries after the other.
 
-    scratch : bytes for each of three parts: the queries with what they found; the points; the
-        keys. all_rows : no candidates, but direct distances to every point.
+    scratch : bytes for each of three parts: the queries with what they found; the points of all
+        threads; their keys. all_rows : no candidates, but direct distances to every point.
     """
 
     queries: int
@@ -77,7 +78,7 @@ class Tiles:
 def scan_nearest(
     scan: Scan,
     queries: Array,
-    points: Array,
+    points: Points,
     k: int,
     budget: int,
     tell: Tell,
@@ -86,7 +87,7 @@ def scan_nearest(
 
     budget : bytes of scratch; where memory runs out, the search goes on with half of it.
     """
-    xp, device = namespace_of(queries, points), device_of(queries, points)
+    xp, device = namespace_of(queries), device_of(queries)
     n = queries.shape[0]
     distances = xp.empty((n, k), dtype=scan.result, device=device)
     indices = xp.empty((n, k), dtype=xp.int64, device=device)
@@ -117,18 +118,32 @@ def plan_tiles(scan: Scan, n_queries: int, points: Array, k: int, m: int, budget
     if 2 * m > n_points or query > third:
         size = rows_within(third, row + CANDIDATE * k)
         return Tiles(min(n_queries, size), n_points, 1, third, all_rows=True)
-    key = width + WIDE  # a number, and an index while the smallest are selected
-    across = min(rows_within(third, row + 8 * width), rows_within(third, 8 * key), LONGEST_TILE)
-    across = min(n_points, across)
     down = min(n_queries, rows_within(third, query))
-    block = min(down, rows_within(third, key * across + CANDIDATE * min(m, across)))
-    return Tiles(down, across, block, third, all_rows=False)
+    share = third // scan.threads
+    key = width + WIDE  # a number, and an index while the smallest are selected
+    across = min(n_points, rows_within(share, 8 * key), LONGEST_TILE)
+    if scan.sizes is None:
+        across = min(across, rows_within(share, row + 8 * width))
+    block = down
+    if scan.kind == "l2":
+        # Keys should stay in a core's own cache, the more so the less each has cost.
+        size = 4 * elementwise_block_bytes(namespace_of(points))
+        across = min(across, max(SCANNED_POINTS, rows_within(size, width * down)))
+        size *= max(1, features // WIDE_ROWS)
+        block = min(down, rows_within(size, width * across))
+    if scan.threads > 1:
+        rounds = scan.threads * max(1, -(-n_points // (across * scan.threads)))
+        if scan.kind == "l1":
+            rounds = max(rounds, ROUNDS * scan.threads)
+        across = -(-n_points // rounds)
+    block = min(block, rows_within(share, key * across + CANDIDATE * min(m, across)))
+    return Tiles(down, across, -(-down // -(-down // block)), third, all_rows=False)
 
 
 def _search(
     scan: Scan,
     queries: Array,
-    points: Array,
+    points: Points,
     found: tuple[Array, Array],
     budget: int,
     tell: Tell,
@@ -142,7 +157,7 @@ def _search(
     while n:
         unproven, start = [], 0
         while start < n:
-            tiles = plan_tiles(scan, n - start, points, k, m, budget)
+            tiles = plan_tiles(scan, n - start, points.rows, k, m, budget)
             block = slice(start, min(n, start + tiles.queries))
             if doubtful is None:
                 where, some = None, queries[block, :]
@@ -186,13 +201,13 @@ def _write(out: Array, block: slice, where: Array | None, rows: Array, tiles: Ti
 
 
 def _ask_candidates(
-    scan: Scan, queries: Array, points: Array, k: int, m: int, tiles: Tiles, tell: Tell
+    scan: Scan, queries: Array, points: Points, k: int, m: int, tiles: Tiles, tell: Tell
 ) -> tuple[Array, Array, Array]:
     """Keys, indices, and whether they are proven, of each query: (n, k), (n, k), (n,)."""
     xp = namespace_of(queries)
     bounds, candidates = _smallest_bounds(scan, queries, points, m, tiles, tell)
     few = k + SETTLED
-    keys, indices = _settle(scan, queries, points, candidates[:, :few], tiles)
+    keys, indices = _settle(scan, queries, points.rows, candidates[:, :few], tiles)
     keys, indices = keys[:, :k], indices[:, :k]
     proven = bounds[:, few] - scan.floor > keys[:, k - 1]
     left = flatnonzero(~proven)
@@ -200,7 +215,7 @@ def _ask_candidates(
         some, theirs, theirs_bounds = (
             xp.take(x, left, axis=0) for x in (queries, candidates, bounds)
         )
-        more = [x[:, :k] for x in _settle(scan, some, points, theirs, tiles)]
+        more = [x[:, :k] for x in _settle(scan, some, points.rows, theirs, tiles)]
         keys, indices = replace_rows(keys, left, more[0]), replace_rows(indices, left, more[1])
         now = theirs_bounds[:, m - 1] - scan.floor > more[0][:, k - 1]
         proven = replace_rows(proven, left, now)
@@ -208,69 +223,34 @@ def _ask_candidates(
 
 
 def _smallest_bounds(
-    scan: Scan, queries: Array, points: Array, m: int, tiles: Tiles, tell: Tell
+    scan: Scan, queries: Array, points: Points, m: int, tiles: Tiles, tell: Tell
 ) -> tuple[Array, Array]:
     """Of each query the m smallest lower bounds, ascending, and their rows: (n, m) each.
 
     Bounds are wide, and no row outside the m has a smaller one.
     """
     xp = namespace_of(queries)
-    n, n_points = queries.shape[0], points.shape[0]
-    rows, size, mass = scan_rows(scan, queries)
-    base = xp.astype(size - scan.slack * mass, scan.wide)
-    rows = left_rows(scan, rows)
-    down, across = _scan_blocks(scan, n, points, m, tiles)
-    blocks = list(row_blocks(n, down))
-    smallest = [SmallestEntries(m) for _ in blocks]
-    for tile in row_blocks(n_points, tiles.points):
-        scanned = scan_rows(scan, points[tile, :])
-        look = functools.partial(_look, scan, rows, scanned, tile.start, across)
-        in_threads(look, list(zip(blocks, smallest, strict=True)), scan.threads)
-        del scanned, look  # before the next ones are made
-        tell(tile.stop / n_points)
-    found = (some.found() for some in smallest)
+    n, (n_points, features) = queries.shape[0], points.rows.shape
+    rows, size, mass = scan_queries(scan, queries)
+    base = size - scan.slack * xp.astype(mass, scan.wide)
+    blocks = [(block, SmallestEntries(m)) for block in row_blocks(n, tiles.block)]
+
+    def look(tile: slice) -> None:
+        theirs, their_size, their_mass = scan_points(scan, points, tile)
+        own = (their_size - scan.slack * their_mass)[None, :]
+        for block, smallest in blocks:
+            bounds = minus_two_overlaps(scan, rows[block, :], theirs)
+            bounds += own
+            smallest.add(bounds, tile.start)
+            del bounds  # before the next ones are made
+
+    parts = list(row_blocks(n_points, tiles.points))
+    threads = scan.threads if n * n_points * features >= WORTH_A_THREAD else 1
+    in_threads(look, parts, threads, lambda done: tell(done / len(parts)))
+    found = (smallest.found() for _, smallest in blocks)
     bounds, columns = (xp.concat(parts) for parts in zip(*found, strict=True))
     bounds, columns = sort_rows_by(bounds, columns)
     return xp.astype(bounds, scan.wide) + base[:, None], columns
-
-
-def _look(
-    scan: Scan,
-    queries: Array,
-    points: tuple[Array, Array, Array],
-    first: int,
-    across: int,
-    part: tuple[slice, SmallestEntries],
-) -> None:
-    """Tell the smallest of a block of queries their bounds for a tile of points."""
-    block, smallest = part
-    rows, size, mass = points
-    own = (size - scan.slack * mass)[None, :]
-    for some in row_blocks(rows.shape[0], across):
-        bounds = minus_two_overlaps(scan, queries[block, :], rows[some, :])
-        bounds += own[:, some]
-        smallest.add(bounds, first + some.start)
-        del bounds
-
-
-def _scan_blocks(scan: Scan, n: int, points: Array, m: int, tiles: Tiles) -> tuple[int, int]:
-    """How many queries, and how many points of a tile, each thread scans at once.
-
-    Their keys should stay in a core's own cache; minima stay there by themselves, and want
-    long tiles.
-    """
-    share = tiles.scratch // scan.threads
-    size = min(share, 4 * elementwise_block_bytes(namespace_of(points)))
-    key = scan.width + WIDE
-    across = min(tiles.points, rows_within(share // 2, key))
-    if scan.kind == "l2":
-        across = min(across, max(SCANNED_POINTS, rows_within(size, scan.width * n)))
-    else:
-        size = share = 7 * share // 10  # the minima take the rest
-    down = rows_within(size, scan.width * across)
-    down = min(down, rows_within(share, key * across + CANDIDATE * min(m, across)))
-    rounds = -(-n // (down * scan.threads))
-    return -(-n // (rounds * scan.threads)), across  # as much for each thread
 
 
 def _settle(
@@ -297,11 +277,11 @@ def _settle(
 
 
 def _ask_all(
-    scan: Scan, queries: Array, points: Array, k: int, m: int, tiles: Tiles, tell: Tell
+    scan: Scan, queries: Array, points: Points, k: int, m: int, tiles: Tiles, tell: Tell
 ) -> tuple[Array, Array, None]:
     """The same by direct distances to every row: where candidates would be most rows."""
     xp = namespace_of(queries)
-    n, n_points = queries.shape[0], points.shape[0]
+    n, n_points = queries.shape[0], points.rows.shape[0]
     # Six times the keys: joined from parts, selected from, and sorted where they tie.
     across = min(n_points, rows_within(tiles.scratch, 6 * WIDE))
     down = rows_within(tiles.scratch, 6 * WIDE * across + 2 * CANDIDATE * k)
@@ -309,7 +289,7 @@ def _ask_all(
     for block in row_blocks(n, down):
         best = None
         for tile in row_blocks(n_points, across):
-            keys = _all_keys(scan, queries[block, :], points[tile, :], tiles)
+            keys = _all_keys(scan, queries[block, :], points.rows[tile, :], tiles)
             values, columns = smallest_k(keys, min(k, keys.shape[1]))
             columns = xp.astype(columns, xp.int64) + tile.start
             if best is not None:

@@ -14,14 +14,15 @@ from xpcls_backends import (
     scratch_bytes,
 )
 
+from ._points import Points
 from ._scan import (
     Scan,
     direct_keys,
     distances_of,
-    left_rows,
     make_scan,
     minus_two_overlaps,
-    scan_rows,
+    scan_points,
+    scan_queries,
 )
 
 # A key under this share of what it was computed from has lost over 4 of its bits to cancellation.
@@ -46,13 +47,14 @@ def pairwise(queries: Array, points: Array, metric: str = "l2") -> Array:
     Raises ValueError for shapes that do not fit, NaN or infinity, and an unknown metric.
     """
     xp, device = namespace_of(queries, points), device_of(queries, points)
-    scan = make_scan(queries, points, metric, scratch_bytes(xp))
+    scanned = Points(points)
+    scan = make_scan(queries, scanned, metric, scratch_bytes(xp), copied=True)
     out = xp.empty((queries.shape[0], points.shape[0]), dtype=scan.result, device=device)
     scratch = scratch_bytes(xp) // 3
     down = rows_within(scratch, 2 * scan.width * points.shape[1])
     across = min(points.shape[0], down, rows_within(scratch, 6 * scan.width * min(down, 1024)))
     for tile in row_blocks(points.shape[0], across):
-        others = scan_rows(scan, points[tile, :])
+        others = scan_points(scan, scanned, tile)
         for block in row_blocks(queries.shape[0], min(down, 1024)):
             out[block, tile] = _tile(scan, queries[block, :], points[tile, :], others)
         advance("distances", tile.stop, points.shape[0])
@@ -60,13 +62,13 @@ def pairwise(queries: Array, points: Array, metric: str = "l2") -> Array:
 
 
 def _tile(scan: Scan, queries: Array, points: Array, others: tuple[Array, Array, Array]) -> Array:
-    """Distances of a tile; `others` is what `scan_rows` gives for the points."""
+    """Distances of a tile; `others` is what `scan_points` gives."""
     xp = namespace_of(queries)
-    rows, own_size, own_mass = scan_rows(scan, queries)
+    rows, own_size, own_mass = scan_queries(scan, queries)
     scanned, size, mass = others
-    keys = minus_two_overlaps(scan, left_rows(scan, rows), scanned)
+    keys = minus_two_overlaps(scan, rows, scanned)
     keys += size[None, :]
-    keys += own_size[:, None]
+    keys += xp.astype(own_size, scan.dtype, copy=False)[:, None]
     if scan.slack == 0.0:
         return distances_of(scan, keys)  # sums of integers, each exact
     close = flatnonzero(keys <= CLOSE * (own_mass[:, None] + mass[None, :]) + scan.floor)

@@ -20,12 +20,22 @@ where slack = g(2 D + 64) for L2 (D for the overlap, D for the sizes) and g(3 D 
 64 covers the subtraction of the centre and the last additions. What a scan is held against is the
 direct distance, which rounds too: where it is no wider than the scan, slack is g(4 D + 64). Sums
 of integers that stay below 1/u are exact: their slack is 0.
+
+Masses are small, and few rows in doubt, once a centre c is subtracted from all rows. For L2 that
+takes no copy of the points: with q' = q - c
+
+    sum (q - p)^2  =  sum q' (q' + 2 c)  +  sum (p - c)^2  -  2 sum q' p
+
+and 2 |q' p| <= t q'^2 + p^2 / t, so that mass(q) = t sum q'^2 and mass(p) = sum p^2 / t +
+sum (p - c)^2, where t >= 1 is about the ratio of a p to a q' in length. The first sum is one in
+the wide dtype, and slack is g(D + 64) (D for the overlap, or for the other sum). Where wide is no
+wider, 2 |q' c| <= 2 |q' p| + 2 |q' (p - c)| and direct distances make that g(7 D + 64). Rows so
+far from 0 that t is over WEIGHT are copied and centred instead.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from xpcls_backends import (
@@ -38,27 +48,26 @@ from xpcls_backends import (
     is_small_integer,
     namespace_of,
     row_blocks,
-    rows_within,
-    scratch_bytes,
     sums_of_minima,
     thread_count,
-    to_itemsize,
-    to_scalar,
     widest_float,
 )
 
-# The names users write, and what is scanned for them.
-METRICS = {
-    "l1": "l1",
-    "manhattan": "l1",
-    "l2": "l2",
-    "euclidean": "l2",
-    "sqeuclidean": "l2",
-}
-WORTH_A_THREAD = 2**22  # numbers; starting threads for fewer takes as long as they do
+from ._points import Points
+from ._rows import (
+    METRICS,
+    NEAR,
+    WORTH_A_THREAD,
+    check_metric,
+    check_shapes,
+    in_blocks,
+    largest_magnitude,
+)
+
 LEAST_SCRATCH = 2**22  # of a budget for each thread; with less, blocks are too small to share
-NEAR = 40  # powers of two from 1, between which squares of float32 neither overflow nor vanish
-CENTRE_ROWS = 128  # of which the centre is the mean
+WIDE = 8  # bytes of a number in the widest dtype
+SIZES = 8  # of a budget the part that the sizes of points as they are may take
+WEIGHT = 4.0
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,8 @@ class Scan:
     factor : a power of two by which every row is multiplied, so that squares neither overflow
         nor vanish.
     slack, floor : the scan is off by at most slack * (mass(q) + mass(p)) + floor.
+    sizes : of points that are scanned as they are, their parts of a key and of the error, else
+        None; weight : the t above.
     bytes_only : whether rows are scanned as bytes: those of L1 whose sums are exact.
     temporary : the most bytes that temporary arrays inside the functions below may take, in each
         of `threads` threads.
@@ -86,43 +97,73 @@ class Scan:
     factor: float
     slack: float
     floor: float
+    sizes: tuple[Array, Array] | None
+    weight: float
     bytes_only: bool
     temporary: int
     threads: int
 
 
-def make_scan(queries: Array, points: Array, metric: str, budget: int) -> Scan:
-    """Look once at the range and the mean of the rows. Reads four numbers on the host.
+def make_scan(
+    queries: Array, points: Points, metric: str, budget: int, *, copied: bool = False
+) -> Scan:
+    """Look once at the range and the mean of the rows. Reads a few numbers on the host.
 
-    `budget` : bytes of scratch that the whole search has.
+    budget : bytes of scratch that the whole search has. copied : points are never scanned as they
+        are, which makes their masses the smallest.
 
     Raises ValueError for an unknown metric, shapes that do not fit, and NaN or infinity.
     """
-    xp, device = namespace_of(queries, points), device_of(queries, points)
+    rows = points.rows
+    xp, device = namespace_of(queries, rows), device_of(queries, rows)
     check_metric(metric)
-    check_shapes(queries, points)
-    kind, features = METRICS[metric], points.shape[1]
-    spans = [_span(x, name) for x, name in ((queries, "queries"), (points, "points"))]
-    span = max(spans)
-    small = all(is_small_integer(x) for x in (queries, points))
+    check_shapes(queries, rows)
+    kind, (n_points, features) = METRICS[metric], rows.shape
+    span = max(largest_magnitude(queries, "queries"), points.span())
+    small = all(is_small_integer(x) for x in (queries, rows))
     wide = widest_float(xp, device)
-    narrow = all(x.dtype == xp.float32 or is_small_integer(x) for x in (queries, points))
+    narrow = all(x.dtype == xp.float32 or is_small_integer(x) for x in (queries, rows))
     dtype = result = xp.float32 if narrow else wide
     unit = float(xp.finfo(dtype).eps) / 2.0
     width = xp.finfo(dtype).bits // 8
     threads = max(1, min(thread_count(xp), budget // LEAST_SCRATCH))
     temporary = max(1, budget // ((6 if kind == "l1" else 12) * threads))
+    copied = copied or 2 * width * n_points > budget // SIZES
     largest_sum = 4.0 * features * (span * span if kind == "l2" else span)  # of -x and x
     if small and largest_sum < 1.0 / unit:
-        none = None, 1.0, 0.0, 0.0  # neither centre nor factor, slack or floor
-        unsigned = kind == "l1" and all(x.dtype in (xp.uint8, xp.bool) for x in (queries, points))
-        return Scan(metric, kind, dtype, width, wide, result, *none, unsigned, temporary, threads)
+        unsigned = kind == "l1" and all(x.dtype in (xp.uint8, xp.bool) for x in (queries, rows))
+        sizes = None
+        if unsigned and rows.dtype == xp.uint8 and not copied:
+            sizes = points.sizes(kind, dtype, None, 1.0, temporary)
+        return Scan(
+            metric,
+            kind,
+            dtype,
+            width,
+            wide,
+            result,
+            centre=None,
+            factor=1.0,
+            slack=0.0,
+            floor=0.0,
+            sizes=sizes,
+            weight=1.0,
+            bytes_only=unsigned,
+            temporary=temporary,
+            threads=threads,
+        )
     terms = (2 if kind == "l2" else 3) * features + 64
     if terms * unit > 0.1:  # so many features that the bound says nothing
         dtype, unit = wide, float(xp.finfo(wide).eps) / 2.0
-    if dtype == wide:
-        terms = 4 * features + 64
     factor = _power_of_two(span, kind, xp, dtype)
+    scratch = min(budget // 3, elementwise_block_bytes(xp))
+    centre, times = points.middle(dtype, wide, factor, scratch)
+    sizes = None
+    if kind == "l2" and rows.dtype == dtype and factor == 1.0 and times <= WEIGHT and not copied:
+        sizes = points.sizes(kind, dtype, centre, times, temporary)
+        terms = (7 if dtype == wide else 1) * features + 64
+    elif dtype == wide:
+        terms = 4 * features + 64
     return Scan(
         metric,
         kind,
@@ -130,14 +171,44 @@ def make_scan(queries: Array, points: Array, metric: str, budget: int) -> Scan:
         xp.finfo(dtype).bits // 8,
         wide,
         result,
-        _mean_row(points, dtype, wide, factor, min(budget // 3, elementwise_block_bytes(xp))),
+        centre,
         factor,
         slack=terms * unit / (1.0 - terms * unit),
         floor=8.0 * features * float(xp.finfo(dtype).smallest_normal),
+        sizes=sizes,
+        weight=times,
         bytes_only=False,
         temporary=temporary,
         threads=threads,
     )
+
+
+def scan_queries(scan: Scan, x: Array) -> tuple[Array, Array, Array]:
+    """Queries, made ready for the left of `minus_two_overlaps`: as `scan_rows` gives them but for
+    this, and their part of a key in the wide dtype."""
+    xp, device = namespace_of(x), device_of(x)
+    rows, size, mass = scan_rows(scan, x)
+    if scan.sizes is not None and scan.centre is not None:
+        mass *= scan.weight
+        twice = 2.0 * xp.astype(scan.centre, scan.wide)
+        size = xp.zeros(size.shape, dtype=scan.wide, device=device)
+
+        def fill(some: slice) -> None:
+            part = xp.astype(rows[some, :], scan.wide)
+            size[some] = xp.vecdot(part, part + twice)
+
+        in_blocks(fill, x.shape[0], 2 * WIDE * x.shape[1], scan.temporary, xp, scan.threads)
+    if scan.kind == "l2":
+        rows *= -2.0  # exact, and done once instead of once a tile
+    return rows, xp.astype(size, scan.wide, copy=False), mass
+
+
+def scan_points(scan: Scan, points: Points, some: slice) -> tuple[Array, Array, Array]:
+    """Some of the points, for the right of `minus_two_overlaps`, and what `scan_rows` says."""
+    if scan.sizes is None:
+        return scan_rows(scan, points.rows[some, :])
+    size, mass = scan.sizes
+    return points.rows[some, :], size[some], mass[some]
 
 
 def scan_rows(scan: Scan, x: Array) -> tuple[Array, Array, Array]:
@@ -164,38 +235,14 @@ def scan_rows(scan: Scan, x: Array) -> tuple[Array, Array, Array]:
             if not scan.bytes_only:
                 mass[some] = xp.sum(xp.abs(part), axis=1)
 
-    _in_blocks(fill, n, features * scan.width, scan.temporary, xp, scan.threads)
+    in_blocks(fill, n, features * scan.width, scan.temporary, xp, scan.threads)
     return rows, size, mass
-
-
-def _in_blocks(
-    work: Callable[[slice], None],
-    n: int,
-    row: int,
-    temporary: int,
-    xp: Namespace,
-    threads: int | None = None,
-) -> None:
-    """Call `work` with blocks of n rows, `row` bytes each, in threads where that is faster.
-
-    Threads that make many short calls wait for each other, so blocks may outgrow a core's cache.
-    """
-    size = rows_within(min(8 * elementwise_block_bytes(xp), temporary), row)
-    threads = thread_count(xp) if threads is None else threads
-    in_threads(work, row_blocks(n, size), threads if n * row >= WORTH_A_THREAD else 1)
-
-
-def left_rows(scan: Scan, rows: Array) -> Array:
-    """Rows that `scan_rows` gave, made ready for the left of `minus_two_overlaps`, in place."""
-    if scan.kind == "l2":
-        rows *= -2.0  # exact, and done once instead of once a tile
-    return rows
 
 
 def minus_two_overlaps(scan: Scan, queries: Array, points: Array) -> Array:
     """-2 overlap(q, p) of every pair: (n_queries, n_points), a new array.
 
-    queries : as `left_rows` gives them; points : as `scan_rows` does.
+    queries : as `scan_queries` gives them; points : as `scan_points` does.
     """
     if scan.kind == "l2":
         return queries @ points.mT
@@ -250,74 +297,6 @@ def distances_of(scan: Scan, keys: Array) -> Array:
         return xp.astype(keys, scan.result, copy=False)
 
 
-def check_metric(metric: str) -> None:
-    """Raise unless it is the name of one."""
-    if not isinstance(metric, str) or metric not in METRICS:
-        raise ValueError(f"metric is {metric!r}, expected one of {', '.join(map(repr, METRICS))}")
-
-
-def check_shapes(queries: Array, points: Array) -> None:
-    """Raise unless both are rows of one width, with at least one feature and one point."""
-    for x, name in ((queries, "queries"), (points, "points")):
-        if x.ndim != 2 or x.shape[1] == 0:
-            raise ValueError(
-                f"{name} has shape {x.shape}, expected rows (n, D) with D of 1 or more"
-            )
-    if queries.shape[1] != points.shape[1]:
-        raise ValueError(
-            f"queries has {queries.shape[1]} features and points has {points.shape[1]}; "
-            "rows must have the same length"
-        )
-    if points.shape[0] == 0:
-        raise ValueError(f"points has shape {points.shape}, expected at least one row")
-
-
-def _span(x: Array, name: str) -> float:
-    """The largest magnitude in `x`, or of floats near 1 something larger, up to a row's length.
-
-    Also where NaN and infinity are caught, at no extra pass.
-    """
-    xp = namespace_of(x)
-    if xp.isdtype(x.dtype, "complex floating"):
-        raise ValueError(f"{name} has dtype {x.dtype}: Complex data not supported")
-    if x.shape[0] == 0:
-        return 0.0
-    if xp.isdtype(x.dtype, "bool"):
-        return 1.0
-    if xp.isdtype(x.dtype, "real floating"):
-        # One pass of squares takes half the time of two, and mostly says enough.
-        length = math.sqrt(to_scalar(xp.max(_of_blocks(x, _longest))))
-        if 2.0**-NEAR < length < 2.0**NEAR:
-            return length
-    ends = _of_blocks(x, _ends)
-    span = max(abs(float(to_scalar(end))) for end in (xp.max(ends), xp.min(ends)))
-    if not math.isfinite(span):
-        raise ValueError(f"{name} contains NaN or infinity; remove or replace those rows first")
-    return span
-
-
-def _of_blocks(x: Array, look: Callable[[Array], Array]) -> Array:
-    """What `look` finds in each block of rows, stacked."""
-    xp = namespace_of(x)
-    found: list[Array] = []
-    row = x.shape[1] * to_itemsize(x)
-    size = scratch_bytes(xp)
-    _in_blocks(lambda some: found.append(look(x[some, :])), x.shape[0], row, size, xp)
-    return xp.stack(found)
-
-
-def _ends(rows: Array) -> Array:
-    xp = namespace_of(rows)
-    return xp.stack((xp.max(rows), xp.min(rows)))
-
-
-def _longest(rows: Array) -> Array:
-    """The largest sum of squares of a row."""
-    xp = namespace_of(rows)
-    with ignore_overflow():
-        return xp.max(xp.vecdot(rows, rows))
-
-
 def _power_of_two(span: float, kind: str, xp: Namespace, dtype: object) -> float:
     """1.0 where keys are far from the ends of the dtype, else what moves `span` away from them.
 
@@ -330,20 +309,3 @@ def _power_of_two(span: float, kind: str, xp: Namespace, dtype: object) -> float
     if span == 0.0 or abs(exponent) <= reach:
         return 1.0
     return 2.0 ** (reach - exponent if exponent > 0 else min(limit, -exponent))
-
-
-def _mean_row(points: Array, dtype: object, wide: object, factor: float, scratch: int) -> Array:
-    """About the mean of the rows, (D,), scaled: that of at most CENTRE_ROWS, evenly spaced.
-
-    Any row would do as a centre; one near the middle makes the masses, and so the doubt, small.
-    """
-    xp, device = namespace_of(points), device_of(points)
-    points = points[:: -(-points.shape[0] // CENTRE_ROWS), :]
-    total = xp.zeros((points.shape[1],), dtype=wide, device=device)
-    size = rows_within(scratch, points.shape[1] * xp.finfo(wide).bits // 8)
-    for rows in row_blocks(points.shape[0], size):
-        block = xp.astype(points[rows, :], wide)
-        if factor != 1.0:
-            block *= factor
-        total = total + xp.sum(block, axis=0)
-    return xp.astype(total / points.shape[0], dtype)

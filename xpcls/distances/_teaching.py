@@ -15,7 +15,7 @@ from xpcls_backends import (
     widest_float,
 )
 
-from ._scan import check_shapes
+from ._rows import check_shapes
 
 
 def two_loops(queries: Array, points: Array) -> Array:
