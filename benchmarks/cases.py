@@ -70,7 +70,7 @@ class Case:
     check : from the answers by contestant's name, what there is to say of some of them.
     most_rounds : how many rounds are enough; 0: the answers count alone. None: as many as asked.
     axis : what x of the contestants' curves counts; empty: this is no growth.
-    linear : name of a curve -> the largest relative distance of its times from a line through 0.
+    linear : name of a curve -> the largest relative distance of its times from a line.
     """
 
     suite: str

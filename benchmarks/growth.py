@@ -2,8 +2,9 @@
 
 The contestants are those of neighbors.py at several sizes, all in turn: a curve for each of xpcls,
 xpcls on NumPy alone and, of L2, FAISS. Rows are like images, float32, where nothing else is said of
-64 features. Held: over points and over queries the times of xpcls lie within 10 % of a line through
-0, so that ten times the rows take ten times as long; and two threads are 1.8 times as fast as one.
+64 features. Held: over points and over queries the times of xpcls lie within 10 % of a line, whose
+constant part (what a query costs by itself, however few points there are) is told; and two threads
+are 1.8 times as fast as one.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .report import LINE
+from .report import LINE, nearest_line
 
 COLUMNS = 2
 THREADS = "threads"
@@ -13,8 +13,8 @@ THREADS = "threads"
 def growth(document: dict[str, Any]) -> Any:
     """A chart for each case of growth, time over what grows; None where there is no such case.
 
-    Times are best times in milliseconds, on logarithmic axes, where a slope of 1 is linear growth;
-    the dashed line is the one through 0 from which the times of xpcls are to differ little.
+    Times are best times in milliseconds, on logarithmic axes, where a slope of 1 is growth in step;
+    the dashed line is the one from which the times of xpcls are to differ little.
     """
     from xpcls import plots
 
@@ -33,10 +33,9 @@ def _chart(case: dict[str, Any]) -> Any:
     for hold in case["holds"]:
         if hold["against"] == LINE and hold["of"] in series:
             xs, times = series[hold["of"]]
-            slopes = [time / x for x, time in zip(xs, times, strict=True)]
-            middle = (min(slopes) + max(slopes)) / 2
+            constant, slope, _ = nearest_line(xs, times)
             dashed.append("linear")
-            series["linear"] = ([xs[0], xs[-1]], [middle * xs[0], middle * xs[-1]])
+            series["linear"] = (xs, [constant + slope * x for x in xs])
     grows = case["axis"] != THREADS
     return plots.lines(
         series,

@@ -11,7 +11,7 @@ from typing import Any
 from .cases import Case, Finding
 from .timing import NOISY, Times
 
-MILLISECONDS, LINE = UNITS = ("ms", "from a line through 0")  # what no peer is needed for
+MILLISECONDS, LINE = UNITS = ("ms", "from a line")  # what no peer is needed for
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,14 @@ class Verdict:
 
     of : whose figure. against : the peer that it is a ratio to, or one of `UNITS`.
     figure : a ratio of best times, milliseconds, or a relative distance; None: not measured.
+    more : what else is to be known of it.
     """
 
     of: str
     against: str
     at_most: float
     figure: float | None
+    more: str = ""
 
     @property
     def said(self) -> str:
@@ -38,11 +40,28 @@ class Verdict:
         figure = "" if self.figure is None else f"{self.figure:.3g}"
         if self.against in UNITS:
             figure = f"{self.of}: {figure} {self.against}"
-            return f"{figure} (at most {self.at_most:.3g}) {self.said}"
+            return f"{figure} (at most {self.at_most:.3g}) {self.said}{self.more}"
         told = f"{self.of} / {self.against}: {figure} (at most {self.at_most:.3g}) {self.said}"
         if self.figure and self.at_most < 1.0:
             told += f", {1 / self.figure:.2f} times as fast (at least {1 / self.at_most:.2f})"
         return told
+
+
+def nearest_line(xs: list[float], times: list[float]) -> tuple[float, float, float]:
+    """a, b and the least d, so that of times t at x |t - (a + b x)| <= d (a + b x), a and b not
+    negative.
+
+    The a' + b' x that is at least t and at most r t, with the smallest r, is found by a linear
+    program; with d = (r - 1) / (r + 1) the line is that one divided by 1 + d.
+    """
+    from scipy.optimize import linprog
+
+    upper = [[1.0 / t, x / t, -1.0] for x, t in zip(xs, times, strict=True)]  # (a + b x) / t <= r
+    lower = [[-1.0 / t, -x / t, 0.0] for x, t in zip(xs, times, strict=True)]  # (a + b x) / t >= 1
+    limits = [0.0] * len(xs) + [-1.0] * len(xs)
+    constant, slope, ratio = linprog([0.0, 0.0, 1.0], A_ub=upper + lower, b_ub=limits).x
+    distance = (ratio - 1.0) / (ratio + 1.0)
+    return float(constant / (1.0 + distance)), float(slope / (1.0 + distance)), float(distance)
 
 
 @dataclass
@@ -63,14 +82,12 @@ class Measured:
         ours, theirs = self.times.get(of), self.times.get(peer)
         return None if ours is None or theirs is None else ours.best / theirs.best
 
-    def distance_from_line(self, curve: str) -> float | None:
-        """Of times t at x, the least d with |t - c x| <= d c x for some c, which is
-        (a - b) / (a + b) for the largest t / x, a, and the smallest, b."""
-        points = [c for c in self.case.contestants if c.curve == curve]
+    def curve(self, name: str) -> tuple[list[float], list[float]] | None:
+        """Its x and its best times; None where one of them was not measured."""
+        points = [c for c in self.case.contestants if c.curve == name]
         if any(c.name not in self.times for c in points):
             return None
-        slopes = [self.times[c.name].best / c.x for c in points]
-        return (max(slopes) - min(slopes)) / (max(slopes) + min(slopes))
+        return [float(c.x) for c in points], [self.times[c.name].best for c in points]
 
     def verdicts(self) -> list[Verdict]:
         """Of each figure that is to be held."""
@@ -83,7 +100,13 @@ class Measured:
                 best = self.times[name].best if name in self.times else None
                 found.append(Verdict(name, MILLISECONDS, contestant.limit_ms, best))
         for curve, at_most in self.case.linear.items():
-            found.append(Verdict(curve, LINE, at_most, self.distance_from_line(curve)))
+            line = nearest_line(*grown) if (grown := self.curve(curve)) else None
+            if line is None:
+                found.append(Verdict(curve, LINE, at_most, None))
+                continue
+            constant, slope, distance = line
+            more = f", {constant:.3g} ms + {slope:.3g} ms for each"
+            found.append(Verdict(curve, LINE, at_most, distance, more))
         return found
 
     def wrong(self) -> list[str]:

@@ -190,11 +190,19 @@ def test_what_is_held_missed_missing_and_wrong_is_told_apart(bench: Any, measure
 
 
 def test_a_curve_is_as_far_from_a_line_as_its_farthest_point(bench: Any) -> None:
-    # 9 and 11 milliseconds for each x: the line through 0 with 10 lies 10 % from both.
-    entry = grown(bench, {10: 90.0, 100: 1100.0, 1000: 10_000.0}, 0.11)
-    assert entry.distance_from_line("xpcls") == pytest.approx(0.1)
+    # 9, 11 and 9 milliseconds for each x: the line with 10 lies 10 % from all of them.
+    entry = grown(bench, {10: 90.0, 100: 1100.0, 1000: 9_000.0}, 0.11)
+    constant, slope, distance = bench("report").nearest_line(*entry.curve("xpcls"))
+    assert (constant, slope, distance) == pytest.approx((0.0, 10.0, 0.1), abs=1e-6)
     assert [v.said for v in entry.verdicts()] == ["held"]
-    assert [v.said for v in grown(bench, {10: 90.0, 100: 1200.0}, 0.11).verdicts()] == ["missed"]
+    # A constant part is allowed for, and told; growth by the square is not.
+    (verdict,) = grown(bench, {10: 25.0, 100: 205.0, 1000: 2005.0}, 0.001).verdicts()
+    assert verdict.said == "held" and "5 ms + 2 ms for each" in verdict.text()
+    bent = grown(bench, {10: 100.0, 100: 10_000.0, 1000: 1e6}, 0.11)
+    assert [v.said for v in bent.verdicts()] == ["missed"]
+    # Nor is a negative one, with which times that jump would lie on a line.
+    jump = grown(bench, {10: 1.0, 20: 101.0}, 0.11)
+    assert [v.said for v in jump.verdicts()] == ["missed"]
     del entry.times["xpcls, 10"]
     assert [v.said for v in entry.verdicts()] == ["not measured"]
     assert entry.case.unheld().linear == {}
