@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -87,3 +89,27 @@ def test_the_switch_keeps_kernels_away(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not has_kernels(xp, worth=False)
     with asking_for_kernels(False):
         assert not has_kernels(xp)
+
+
+FIRST_CALL = """
+import numpy as np
+from xpcls_backends import hear_compiling, largest_of_windows
+from xpcls_backends.kernels import asking_for_kernels
+
+x, told = np.ones((1, 4, 4, 1), dtype=np.float32), []
+with asking_for_kernels(True), hear_compiling(told.append):
+    for _ in range(2):
+        largest_of_windows(x, (2, 2), (2, 2))
+        print(told)
+"""
+
+
+@needs_kernels
+def test_compiling_is_told_of_the_first_time_alone(tmp_path: Path) -> None:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    for times in (1, 0):  # the next process has it from the cache
+        run = subprocess.run(
+            [sys.executable, "-c", FIRST_CALL], env=environment, capture_output=True, text=True
+        )
+        assert run.returncode == 0, run.stderr
+        assert run.stdout.splitlines() == [str([True, False] * times)] * 2

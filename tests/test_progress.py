@@ -10,6 +10,7 @@ import pytest
 
 from xpcls.distances import nearest, pairwise
 from xpcls.progress import advance, listen, show_progress
+from xpcls_backends.kernels import tell_compiling
 
 Told = list[tuple[str, int, int, dict[str, object]]]
 
@@ -107,6 +108,22 @@ def test_a_task_may_end_at_once_and_come_again(monkeypatch: pytest.MonkeyPatch) 
     drawn = terminal.getvalue()
     assert "one" in drawn and "two" in drawn
     advance("one", 1, 1)  # the bar is gone, and nobody listens
+    assert terminal.getvalue() == drawn
+
+
+def test_compiling_is_drawn_at_once_whichever_thread_does_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal = Terminal()
+    draw_to(terminal, monkeypatch)
+    with show_progress(delay=1e9):
+        for begins in (True, False):
+            thread = threading.Thread(target=tell_compiling, args=(begins,))
+            thread.start()
+            thread.join()
+    drawn = terminal.getvalue()
+    assert "compiling kernels" in drawn
+    tell_compiling(True)  # the bar is gone, and nobody listens
     assert terminal.getvalue() == drawn
 
 

@@ -12,6 +12,8 @@ import contextlib
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 
+COMPILING = "compiling kernels, once"  # until they or numba change
+
 Listener = Callable[[str, int, int, dict[str, object]], None]
 
 _listener: ContextVar[Listener | None] = ContextVar("xpcls progress listener", default=None)
@@ -39,7 +41,8 @@ def listen(listener: Listener) -> Iterator[None]:
 
 @contextlib.contextmanager
 def show_progress(delay: float = 1.0) -> Iterator[None]:
-    """Draw a bar on standard error for each task inside the block that runs over `delay` seconds.
+    """Draw a bar on standard error for each task inside the block that runs over `delay` seconds,
+    and for kernels while they are compiled.
 
     Where standard error is no terminal, nothing is drawn.
     """
@@ -47,6 +50,8 @@ def show_progress(delay: float = 1.0) -> Iterator[None]:
 
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from xpcls_backends import hear_compiling
 
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -64,7 +69,8 @@ def show_progress(delay: float = 1.0) -> Iterator[None]:
 
         def draw(task: str, done: int, total: int, facts: dict[str, object]) -> None:
             began = started.setdefault(task, time.monotonic())
-            if task not in shown and time.monotonic() - began >= delay:
+            late = time.monotonic() - began >= delay or task == COMPILING  # it takes seconds
+            if task not in shown and late:
                 shown[task] = bars.add_task(task, total=total, facts="")
             if task in shown:
                 text = "  ".join(f"{name} {_short(value)}" for name, value in facts.items())
@@ -74,7 +80,10 @@ def show_progress(delay: float = 1.0) -> Iterator[None]:
                 if task in shown:
                     bars.remove_task(shown.pop(task))
 
-        with listen(draw):
+        def draw_compiling(begins: bool) -> None:
+            draw(COMPILING, 0 if begins else 1, 1, {})
+
+        with listen(draw), hear_compiling(draw_compiling):
             yield
 
 

@@ -54,6 +54,7 @@ from ._search import RowSearch, halved_budget, row_search
 from ._select import Backend, BackendUnavailable, get_backend, usable, why_not
 from ._tables import MISSING, masked_column
 from ._threads import hot_loop, in_threads, one_thread_products, share_rows, thread_count
+from .kernels import hear_compiling
 
 __all__ = [
     "MISSING",
@@ -85,6 +86,7 @@ __all__ = [
     "get_backend",
     "gradient_kernel",
     "halved_budget",
+    "hear_compiling",
     "host_generator",
     "hot_loop",
     "ignore_overflow",

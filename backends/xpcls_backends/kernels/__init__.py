@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 
@@ -28,6 +28,7 @@ class _Asked(threading.local):
 
 
 _asked = _Asked()
+_hearing: list[Callable[[bool], None]] = []
 
 
 def has_kernels(xp: Namespace, worth: bool = True) -> bool:
@@ -67,6 +68,23 @@ def asking_for_kernels(always: bool | None) -> Iterator[None]:
         yield
     finally:
         _asked.always = before
+
+
+@contextmanager
+def hear_compiling(hear: Callable[[bool], None]) -> Iterator[None]:
+    """Within the block `hear(True)` is called before kernels are compiled, which takes seconds, and
+    `hear(False)` afterwards, in whichever thread it is done."""
+    _hearing.append(hear)
+    try:
+        yield
+    finally:
+        _hearing.remove(hear)
+
+
+def tell_compiling(begins: bool) -> None:
+    """For kernels: call all who want to hear of it."""
+    for hear in list(_hearing):
+        hear(begins)
 
 
 @cache

@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+from numba.core import event
+
+from xpcls_backends.kernels import tell_compiling
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -38,3 +41,29 @@ def _stamp() -> tuple[float, int]:
     """The latest change of these files, and their size together."""
     files = [path.stat() for path in Path(__file__).parent.glob("*.py")]
     return max(file.st_mtime for file in files), sum(file.st_size for file in files)
+
+
+class _Compiling(event.Listener):  # type: ignore[misc]
+    """Tells of compiling, once where one kernel compiles another; numba does it in one thread."""
+
+    depth = 0
+
+    def on_start(self, event: Any) -> None:
+        if _is_ours(event):
+            self.depth += 1
+            if self.depth == 1:
+                tell_compiling(True)
+
+    def on_end(self, event: Any) -> None:
+        if _is_ours(event):
+            self.depth -= 1
+            if self.depth == 0:
+                tell_compiling(False)
+
+
+def _is_ours(event: Any) -> bool:
+    module: str = event.data["dispatcher"].py_func.__module__
+    return module.startswith(__package__)
+
+
+event.register("numba:compile", _Compiling())
