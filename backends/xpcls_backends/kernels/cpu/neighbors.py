@@ -80,45 +80,35 @@ class RowSearch:
         Returns the positions of queries that have no answer: (some,), ascending.
         """
         with self._lock, hot_loop():
-            return self._search(queries, k, budget, found, tell, root)
+            n, start = queries.shape[0], 0
+            while start < n:
+                blocks = self.blocks(n - start, k, budget, queries.dtype)
+                if self._codes is None or blocks is None:
+                    found[1][start:] = -1
+                    break
+                trial = not self._suits and self._codes.error > 0.0
+                at_once = min(blocks.queries, FIRST_QUERIES) if trial else blocks.queries
+                stop = min(n, start + at_once)
+                some = found[0][start:stop], found[1][start:stop]
+                done, share = start / n, (stop - start) / n
 
-    def _search(
-        self,
-        queries: HostArray,
-        k: int,
-        budget: int,
-        found: tuple[HostArray, HostArray],
-        tell: Callable[[float], None],
-        root: bool,
-    ) -> HostArray:
-        n, start = queries.shape[0], 0
-        while start < n:
-            blocks = self.blocks(n - start, k, budget, queries.dtype)
-            if self._codes is None or blocks is None:
-                found[1][start:] = -1
-                break
-            trial = not self._suits and self._codes.error > 0.0
-            stop = min(n, start + (min(blocks.queries, FIRST_QUERIES) if trial else blocks.queries))
-            some = found[0][start:stop], found[1][start:stop]
-            done, share = start / n, (stop - start) / n
+                def told(part: float, done: float = done, share: float = share) -> None:
+                    tell(done + share * part)
 
-            def told(part: float, done: float = done, share: float = share) -> None:
-                tell(done + share * part)
-
-            try:
-                looked_at = self._search_block(queries[start:stop], blocks, some, told, root)
-            except MemoryError:
-                if self._keep and self._kept is None:
-                    self._keep = False  # no room for all codes: each search makes them in tiles
-                else:
-                    budget = halved_budget(budget, np)
-                continue
-            if trial and self._too_many(looked_at, some[1], k):
-                self._codes, self._kept = next(self._to_try, None), None
-                continue
-            self._suits = True
-            start = stop
-        return np.flatnonzero(found[1][:, 0] < 0)
+                try:
+                    looked_at = self._search_block(queries[start:stop], blocks, some, told, root)
+                except MemoryError:
+                    if self._keep and self._kept is None:
+                        self._keep = False  # no room for all codes: each search makes them in tiles
+                    else:
+                        budget = halved_budget(budget, np)
+                    continue
+                if trial and self._too_many(looked_at, some[1], k):
+                    self._codes, self._kept = next(self._to_try, None), None
+                    continue
+                self._suits = True
+                start = stop
+            return np.flatnonzero(found[1][:, 0] < 0)
 
     def blocks(self, n_queries: int, k: int, budget: int, dtype: Any) -> Blocks | None:
         """How a search would be cut; None where the budget is too small for codes."""
