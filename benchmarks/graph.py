@@ -5,7 +5,7 @@ loop            50 steps of the lecture's net, (N, D, H, O) = (64, 1000, 100, 10
 nodes           a chain of 2,000 sums of two single numbers, forward and backward. The arithmetic
                 is next to nothing, so what is timed is the engine.
 
-xpcls           `xpcls.graph`, and the update in plain NumPy.
+xpcls           `xpcls.graph`; the update is in place, of all contestants in NumPy.
 xpcls plain     the same without kernels.
 by hand         the same steps in NumPy, gradients written out; what the engine is measured against.
 by hand, out=   the same into buffers that are kept.
@@ -89,45 +89,47 @@ def _start() -> tuple[Any, Any, Any, Any]:
     return x, y, w1 * np.float32(0.05), w2 * np.float32(0.05)
 
 
-def _repeated(step: Callable[..., Any], steps: int) -> Subject:
-    """Steps w1, w2 -> loss, w1, w2 from the start; the answer is the last loss."""
+def _repeated(slopes: Callable[..., Any], steps: int) -> Subject:
+    """Steps from the start, of x, y, w1, w2 -> loss, both gradients; the answer: the last loss.
+
+    The update is in place, in the memory of the gradients, as PyTorch's is.
+    """
     x, y, first, second = _start()
+    rate = np.float32(RATE)
 
-    def run() -> Any:
-        w1, w2 = first, second
+    def run() -> float:
+        weights, loss = (first.copy(), second.copy()), 0.0
         for _ in range(steps):
-            loss, w1, w2 = step(x, y, w1, w2)
-        return loss
+            loss, *gradients = slopes(x, y, *weights)
+            for w, g in zip(weights, gradients, strict=True):
+                g *= rate
+                w -= g
+        return float(loss)
 
-    return run, lambda: float(run())
+    return run, run
 
 
 def build_graph(*, steps: int, threads: int) -> Subject:
     from xpcls.graph import Variable, sigmoid, sum
 
-    rate = np.float32(RATE)
-
-    def step(x: Any, y: Any, w1: Any, w2: Any) -> Any:
+    def slopes(x: Any, y: Any, w1: Any, w2: Any) -> Any:
         v1, v2 = Variable(w1), Variable(w2)
         loss = sum((sigmoid(x @ v1) @ v2 - y) ** 2)
         loss.backward(release=True)
-        return loss.value, w1 - rate * v1.grad, w2 - rate * v2.grad
+        return loss.value, v1.grad, v2.grad
 
-    return _repeated(step, steps)
+    return _repeated(slopes, steps)
 
 
 def build_by_hand(*, steps: int, threads: int) -> Subject:
-    rate = np.float32(RATE)
-
-    def step(x: Any, y: Any, w1: Any, w2: Any) -> Any:
+    def slopes(x: Any, y: Any, w1: Any, w2: Any) -> Any:
         h = 1 / (1 + np.exp(-(x @ w1)))
         error = h @ w2 - y
         of_y = 2 * error
         of_h = of_y @ w2.T
-        loss = (error * error).sum()
-        return loss, w1 - rate * (x.T @ (of_h * h * (1 - h))), w2 - rate * (h.T @ of_y)
+        return (error * error).sum(), x.T @ (of_h * h * (1 - h)), h.T @ of_y
 
-    return _repeated(step, steps)
+    return _repeated(slopes, steps)
 
 
 def build_with_buffers(*, steps: int, threads: int) -> Subject:
@@ -168,19 +170,17 @@ def build_autograd(*, steps: int, threads: int) -> Subject:
     import autograd
     import autograd.numpy as anp
 
-    rate = np.float32(RATE)
-
     def loss(weights: Any, x: Any, y: Any) -> Any:
         h = 1 / (1 + anp.exp(-anp.dot(x, weights[0])))
         return anp.sum(anp.square(anp.dot(h, weights[1]) - y))
 
     both = autograd.value_and_grad(loss)
 
-    def step(x: Any, y: Any, w1: Any, w2: Any) -> Any:
-        value, (g1, g2) = both((w1, w2), x, y)
-        return value, w1 - rate * g1, w2 - rate * g2
+    def slopes(x: Any, y: Any, w1: Any, w2: Any) -> Any:
+        value, gradients = both((w1, w2), x, y)
+        return value, *gradients
 
-    return _repeated(step, steps)
+    return _repeated(slopes, steps)
 
 
 def build_torch(*, steps: int, threads: int) -> Subject:

@@ -132,6 +132,36 @@ def test_random_graphs_have_the_gradient_of_all_paths(data: st.DataObject) -> No
     np.testing.assert_allclose(found, tangents[-1], rtol=1e-9, atol=1e-9 * scale)
 
 
+def test_large_gradients_are_added_up_in_place_and_shared_ones_are_not(backend: Backend) -> None:
+    """x is used four times; its first gradient is the array that y has too."""
+    ones = backend.asarray(np.ones(2**15, "f4"))
+    x = Variable(ones)
+    y = x + 0.0
+    z = y + x + x + x
+    z.backward(ones)
+    for variable, paths in ((x, 4), (y, 1), (z, 1)):
+        assert to_host(variable.grad).tolist() == [paths] * 2**15
+    assert to_host(ones).max() == 1.0
+
+
+def test_what_comes_to_a_large_sum_is_added_to_it_in_place() -> None:
+    x = Variable(np.ones(2**15))
+    places = []
+
+    def pull(g: Any) -> Any:
+        places.append(None if x.grad is None else x.grad.ctypes.data)
+        return 2.0 * g
+
+    y: Any = 0.0
+    for _ in range(6):
+        doubled = 2.0 * x
+        doubled.pulls = (None, pull)
+        y = y + graph.sum(doubled)
+    y.backward()
+    assert (x.grad == 12).all()
+    assert places[0] is None and len(set(places[2:])) == 1 and places[1] != places[2]
+
+
 # --- constants, dtypes, backends ----------------------------------------------------------------
 
 

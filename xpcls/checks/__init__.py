@@ -9,7 +9,8 @@ what they mean and, where something is wrong, what to look at. With `raise_on_fa
 failure is a CheckError.
 """
 
-from ._gradient import GradientCheck, check_gradients, gradient_check
+from ._classifier import check_gradients
+from ._gradient import GradientCheck, gradient_check
 from ._initial import InitialLoss, initial_loss, loss_at_zero
 from ._overfit import Overfit, overfit
 from ._result import Check, CheckError

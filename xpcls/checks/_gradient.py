@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from xpcls.options import check_integer, check_number
-from xpcls.trained import TrainedClassifier
-from xpcls.validation import check_labels, check_rows
 from xpcls_backends import (
     Array,
     as_array,
     device_of,
+    flatnonzero,
     host_generator,
     like,
     namespace_of,
@@ -26,14 +25,12 @@ from xpcls_backends import (
 
 from ._diagnose import diagnosis_of
 from ._result import Check, concluded, numbers_of
+from ._slopes import HALVES, Slopes, at_a_step, at_half_steps
 
 Position = tuple[int, ...]
-
-OFFSETS = (-1.0, -0.5, 0.0, 0.5, 1.0)  # where f is evaluated, in steps
-EPSILON = 2.0**-52
-# Rounding: a slope over one step is wrong by at most so many EPSILON * |f| / step. A generous
-# guess, since nobody knows how f is computed; it matters for entries close to 0 alone.
-ROUNDING = 32.0
+ALIKE = 1e-10  # how well what is known of the changes of f has to agree with f, relative
+# Coordinates and steps (P,) -> what f changes by a step up, and by a step down; on the host.
+Changes = Callable[[Any, Any], tuple[Any, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,10 +92,12 @@ def gradient_check(
     tolerance : the largest relative error that passes. By the course's notes 1e-7 is good, 1e-4
         is all right where f has kinks, and 1e-2 is certainly wrong.
     batched : f takes a stack (P, *x.shape) and gives (P,), or ((P,), (P, *x.shape)); many
-        coordinates are then one call, which matters on a GPU.
+        coordinates are then one call, which is several times as fast.
 
-    A relative error of 0/0 is 0, and differences that rounding explains count as none. Kinks are
-    found by the slopes of f over four half steps: where f is smooth they change evenly.
+    A relative error of 0/0 is 0, and differences that rounding explains count as none. Where the
+    gradient is not the central difference, or the slopes to both sides are not alike, f is
+    evaluated at half steps too. Kinks are found by its slopes over four of them: where f is smooth
+    they change evenly.
 
     Returns a `GradientCheck`. CS231n, notes on neural networks 3, "gradient checks".
     """
@@ -106,40 +105,99 @@ def gradient_check(
     tolerance = check_number("tolerance", tolerance, above=0)
     x = _float64("x", as_array(x, "x"))
     analytic, transposed = _analytic(f, x, gradient, batched)
-    size = int(to_host(analytic).size)
-    count = size
-    if coordinates is not None:
-        count = min(size, check_integer("coordinates", coordinates, at_least=1))
-    chosen = sorted(host_generator(random_state).permutation(size)[:count].tolist())
-    points, values = _slices_of(f, x, chosen, h, batched)
-    measured = _Slopes(points, values, to_host(_flat(analytic))[chosen], h, tolerance)
-    positions = [_position(i, tuple(x.shape)) for i in chosen]
-    order = measured.errors.argsort(kind="stable")
-    worst = int(order[-1])
-    compared = int((~measured.kinked).sum())
-    largest = float(measured.errors[worst])
-    kinks = tuple(
-        p for p, kinked in zip(positions, measured.kinked.tolist(), strict=True) if kinked
+    return compared(
+        Evaluations(f, x, batched),
+        analytic,
+        h,
+        coordinates,
+        tolerance,
+        random_state,
+        raise_on_failure,
+        transposed=transposed,
     )
-    square = analytic.ndim == 2 and analytic.shape[0] == analytic.shape[1]
+
+
+class Evaluations:
+    """f where single coordinates of x are changed. center : f(x), where it is known."""
+
+    def __init__(
+        self, f: Callable[[Array], Any], x: Array, batched: bool = False, center: float = math.nan
+    ) -> None:
+        self.x, self.center = x, center
+        self._f, self._batched = f, batched
+
+    def __call__(self, places: Any, entries: Any) -> Any:
+        """f where x[places[i]] is entries[i], for each i; (m,) on the host."""
+        x = self.x
+        xp, device = namespace_of(x), device_of(x)
+        flat = _flat(x)
+        columns, replaced = like(places, x), like(entries, x)
+        every = xp.arange(flat.shape[0], dtype=columns.dtype, device=device)
+        values = []
+        for part in row_blocks(places.shape[0], rows_within(scratch_bytes(xp), 32 * flat.shape[0])):
+            here = every[None, :] == columns[part][:, None]
+            stack = xp.where(here, replaced[part][:, None], flat[None, :])
+            values.append(self._of_stack(xp.reshape(stack, (-1, *x.shape))))
+        return namespace_of(*values).concat(values)
+
+    def _of_stack(self, stack: Array) -> Any:
+        if not self._batched:
+            every = [_value(self._f(stack[i, ...])) for i in range(stack.shape[0])]
+            return to_host(numbers_of(every))
+        answer = _value(self._f(stack))
+        if answer.shape != stack.shape[:1]:
+            raise ValueError(
+                f"f gives an array of shape {answer.shape} for a stack of shape {stack.shape}, "
+                f"expected {stack.shape[:1]}; without batched=True f is called for one x at a time"
+            )
+        return to_host(answer)
+
+
+def compared(
+    evaluate: Evaluations,
+    gradient: Array,
+    h: float,
+    coordinates: int | None,
+    tolerance: float,
+    random_state: Any,
+    raise_on_failure: bool,
+    *,
+    transposed: bool = False,
+    changes: Changes | None = None,
+) -> GradientCheck:
+    """See `gradient_check`. changes : a faster way to what f changes by, where there is one."""
+    found, x = to_host(_flat(gradient)), to_host(_flat(evaluate.x))
+    chosen = namespace_of(x).arange(x.shape[0], device=device_of(x))
+    if coordinates is not None:
+        count = check_integer("coordinates", coordinates, at_least=1)
+        chosen = host_generator(random_state).permutation(chosen)[:count]
+        chosen = namespace_of(x).sort(chosen, stable=True)
+    x, analytic = x[chosen], found[chosen]
+    slopes = _slopes(evaluate, chosen, x, analytic, h, tolerance, changes)
+    worst = int(slopes.errors.argmax())
+    largest = float(slopes.errors[worst])
+    shape = tuple(gradient.shape)
+    kinks = tuple(_position(i, shape) for i in chosen[slopes.unclear].tolist())
+    smooth = chosen.shape[0] - len(kinks)
+    square = gradient.ndim == 2 and gradient.shape[0] == gradient.shape[1]
     return concluded(
         GradientCheck(
-            passed=largest <= tolerance and compared > 0 and not transposed,
+            passed=largest <= tolerance and smooth > 0 and not transposed,
             diagnosis=diagnosis_of(
-                measured.analytic,
-                measured.numerical,
-                points[:, 2],
-                measured.errors,
-                measured.kinked,
+                analytic,
+                slopes.numerical,
+                x,
+                slopes.errors,
+                slopes.unclear,
                 tolerance,
                 transposed=transposed,
-                of_transpose=to_host(_flat(analytic.mT))[chosen] if square else None,
+                of_transpose=to_host(_flat(gradient.mT))[chosen] if square else None,
             ),
             max_relative_error=largest,
-            worst=positions[worst],
-            analytic=float(measured.analytic[worst]),
-            numerical=float(measured.numerical[worst]),
-            coordinates=compared,
+            worst=_position(int(chosen[worst]), shape),
+            analytic=float(analytic[worst]),
+            numerical=float(slopes.numerical[worst]),
+            coordinates=smooth,
             kinks=len(kinks),
             kink_positions=kinks,
             tolerance=tolerance,
@@ -148,122 +206,58 @@ def gradient_check(
     )
 
 
-def check_gradients(
-    model: TrainedClassifier,
-    X: Any,
-    y: Any,
-    *,
-    rows: int = 50,
-    random_state: Any = 0,
-    **options: Any,
-) -> GradientCheck:
-    """`gradient_check` of what a classifier minimises, in all its parameters.
+def _slopes(
+    evaluate: Evaluations,
+    chosen: Any,
+    x: Any,
+    analytic: Any,
+    h: float,
+    tolerance: float,
+    changes: Changes | None,
+) -> Slopes:
+    """The slopes of f along the chosen coordinates, and how far the gradient is from them.
 
-    The point is random, and the objective is the whole one, with its penalties: of a linear
-    classifier mean loss + l2 sum(W^2) + l1 sum(|W|), with the subgradient of the last term added
-    to that of training, which leaves it to a proximal step; of a network without dropout.
-
-    model : fitted or not; its parameters alone count. X, y : as for `fit`; `rows` of them are
-    drawn, and scaled so that the largest feature is 1, which no formula depends on.
-    options : those of `gradient_check`. Coordinates are those of the parameters one after the
-    other: of a linear classifier a matrix (D + 1, C), the weights with the bias as last row; of a
-    network a vector. Needs a device with float64.
+    Two points a coordinate are enough, but where these leave a doubt. Where they came from
+    `changes`, f itself is asked again; and for all, if a step of 1 along the steepest coordinate
+    changes f by something else. All arrays (P,) on the host.
     """
-    found = check_rows(X, "check_gradients")
-    xp = namespace_of(found)
-    _needs_float64(found)
-    classes, codes = check_labels(y, found, "check_gradients")
-    generator = host_generator(random_state)
-    some = like(generator.permutation(found.shape[0])[:rows], found)
-    few = xp.astype(xp.take(found, some, axis=0), xp.float64)
-    codes = xp.take(codes, some, axis=0)
-    largest = xp.max(xp.abs(few))
-    few = few / xp.where(largest > 0, largest, xp.ones_like(largest))
-    trial, point = model._trial(X, few, codes, classes.shape[0], generator)
-    shapes = [p.shape for p in point]
-    linear = len(point) == 2 and point[0].shape[1:] == point[1].shape
-
-    def together(arrays: Sequence[Array]) -> Array:
-        flat = xp.concat([xp.reshape(a, (-1,)) for a in arrays])
-        return xp.reshape(flat, (-1, shapes[1][0])) if linear else flat
-
-    def objective(x: Array) -> tuple[Array, Array]:
-        flat, arrays, start = xp.reshape(x, (-1,)), [], 0
-        for shape in shapes:
-            stop = start + math.prod(shape)
-            arrays.append(xp.reshape(flat[start:stop], shape))
-            start = stop
-        value, gradients = trial(tuple(arrays), True)
-        assert gradients is not None
-        return value, together(gradients)
-
-    return gradient_check(objective, together(point), random_state=generator, **options)
-
-
-class _Slopes:
-    """What the values of f on five points a coordinate say; all attributes (P,) on the host."""
-
-    def __init__(self, points: Any, values: Any, analytic: Any, h: float, tolerance: float) -> None:
-        xp = namespace_of(points)
-        slopes = (values[:, 1:] - values[:, :-1]) / (points[:, 1:] - points[:, :-1])
-        central = (values[:, 4] - values[:, 0]) / (points[:, 4] - points[:, 0])
-        rounding = (
-            ROUNDING * EPSILON * xp.max(xp.abs(values), axis=1) / (points[:, 4] - points[:, 2])
-        )
-        # Where f is smooth the slopes of neighbouring half steps differ evenly, by h/2 f''. A kink
-        # adds its jump at one or two of the three places where they meet, never equally at all
-        # three, and what it adds to the differences bounds what it adds to the central one.
-        bends = slopes[:, 1:] - slopes[:, :-1]
-        unevenness = xp.max(bends, axis=1) - xp.min(bends, axis=1)
-        size = xp.abs(analytic) + xp.abs(central)
-        self.kinked = unevenness > xp.maximum(rounding, tolerance * size)
-        low = xp.min(slopes, axis=1) - unevenness
-        high = xp.max(slopes, axis=1) + unevenness
-        between = xp.minimum(xp.maximum(analytic, low), high)
-        self.analytic = analytic
-        self.numerical = xp.where(self.kinked, between, central)
-        size = xp.abs(analytic) + xp.abs(self.numerical)
-        floor = xp.maximum(rounding / tolerance, xp.full_like(size, 1e-300))
-        self.errors = xp.abs(analytic - self.numerical) / xp.maximum(size, floor)
-        # Not a number is as wrong as can be.
-        self.errors = xp.where(xp.isnan(self.errors), xp.full_like(size, float("inf")), self.errors)
-
-
-def _slices_of(
-    f: Callable[[Array], Any], x: Array, chosen: list[int], h: float, batched: bool
-) -> tuple[Any, Any]:
-    """Coordinates (P, 5) along each chosen one, the others as in x, and f there; on the host."""
-    xp, device = namespace_of(x), device_of(x)
-    flat = _flat(x)
-    host = to_host(flat)[chosen]
-    on_host = namespace_of(host)
-    steps = h * on_host.maximum(abs(host), on_host.ones_like(host))
-    points = on_host.stack([host + offset * steps for offset in OFFSETS], axis=1)
-    columns = [i for i in chosen for _ in OFFSETS]
-    replaced = like(points.reshape(-1), x)
-    places = like(columns, x)
-    every = xp.arange(flat.shape[0], dtype=places.dtype, device=device)
-    values: list[float] = []
-    for part in row_blocks(len(columns), rows_within(scratch_bytes(xp), 32 * flat.shape[0])):
-        here = every[None, :] == places[part][:, None]
-        stack = xp.where(here, replaced[part][:, None], flat[None, :])
-        stack = xp.reshape(stack, (stack.shape[0], *x.shape))
-        values.extend(_evaluated(f, stack, batched))
-    return points, to_host(values).reshape(points.shape)
-
-
-def _evaluated(f: Callable[[Array], Any], stack: Array, batched: bool) -> list[float]:
-    """f of each array of a stack."""
-    if not batched:
-        return numbers_of([_value(f(stack[i, ...])) for i in range(stack.shape[0])])
-    answer = _value(f(stack))
-    if answer.shape != stack.shape[:1]:
-        raise ValueError(
-            f"f gives an array of shape {answer.shape} for a stack of shape {stack.shape}, "
-            f"expected {stack.shape[:1]}; without batched=True f is called for one x at a time"
-        )
-    values: list[float] = to_host(answer).tolist()
-    return values
+    xp, count = namespace_of(x), chosen.shape[0]
+    steps = h * xp.maximum(xp.abs(x), 1.0)
+    if changes is not None:
+        steepest = int(xp.abs(analytic).argmax())
+        tried = slice(steepest, steepest + 1)
+        places = xp.concat((chosen, chosen[tried]))
+        above, below = changes(places, xp.concat((steps, xp.ones_like(x[tried]))))
+        center, width = evaluate.center, 2.0 * steps
+        value = evaluate(chosen[tried], x[tried] + 1.0)[0]
+        if not abs(value - center - above[count]) <= ALIKE * (abs(value) + abs(center)):
+            return _slopes(evaluate, chosen, x, analytic, h, tolerance, None)
+        above, below = above[:count], below[:count]
+    else:
+        up, down = x + steps, x - steps
+        # f(x) itself is one more, with an entry put in the place of its like.
+        places = xp.concat((chosen, chosen, chosen[:1]))
+        values = evaluate(places, xp.concat((up, down, x[:1])))
+        center, width = values[-1], up - down
+        above, below = values[:count] - center, values[count:-1] - center
+    slopes = at_a_step(analytic, steps, above, below, width, abs(center), tolerance)
+    again = flatnonzero(slopes.unclear)
+    count = again.shape[0]
+    if count == 0:
+        return slopes
+    x, analytic = x[again], analytic[again]
+    if changes is not None:
+        closer = _slopes(evaluate, chosen[again], x, analytic, h, tolerance, None)
+    else:
+        points = xp.stack([x + part * steps[again] for part in HALVES], axis=1)
+        places = xp.concat((chosen[again], chosen[again]))
+        halves = evaluate(places, xp.concat((points[:, 1], points[:, 3]))) - center
+        line = (below[again], halves[:count], xp.zeros_like(x), halves[count:], above[again])
+        closer = at_half_steps(analytic, points, xp.stack(line, axis=1), abs(center), tolerance)
+    slopes.numerical[again] = closer.numerical
+    slopes.errors[again] = closer.errors
+    slopes.unclear[again] = closer.unclear
+    return slopes
 
 
 def _value(answer: Any) -> Any:
@@ -297,7 +291,7 @@ def _float64(name: str, x: Array) -> Array:
     """`x` itself; raise unless it is float64."""
     xp = namespace_of(x)
     if x.dtype != xp.float64:
-        _needs_float64(x)
+        needs_float64(x)
         raise TypeError(
             f"{name} is {x.dtype}, expected float64: in fewer digits differences over a small step "
             "are mostly rounding; use xp.astype(x, xp.float64), also inside f"
@@ -305,7 +299,7 @@ def _float64(name: str, x: Array) -> Array:
     return x
 
 
-def _needs_float64(x: Array) -> None:
+def needs_float64(x: Array) -> None:
     xp, device = namespace_of(x), device_of(x)
     if widest_float(xp, device) != xp.float64:
         raise TypeError(

@@ -118,7 +118,7 @@ def check(
             model: Any = new_model(name, [], seed)
             linear = name in LINEAR_LOSSES  # networks centre pixels themselves, and learn faster
             X, epochs = features[linear], 1000 if linear else 200
-            few = {} if linear else {"rows": 10}
+            few: dict[str, Any] = {} if linear else {"rows": 10}
             results += [
                 (name, "initial loss", checks.initial_loss(model, X, labels)),
                 (name, "gradient", checks.check_gradients(model, X, labels, **few)),

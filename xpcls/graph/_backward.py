@@ -19,14 +19,14 @@ def nodes_topologically_sorted(output: Variable) -> list[Variable]:
     Found without recursion, so that a chain may be of any length. A variable is made after its
     inputs, which makes the order of making a topological one.
     """
-    seen = {output}
-    waiting = [output]
-    while waiting:
-        for given in waiting.pop().inputs:
+    found, seen = [output], {output}
+    for node in found:  # which grows meanwhile
+        for given in node.inputs:
             if type(given) is Variable and given not in seen:
                 seen.add(given)
-                waiting.append(given)
-    return sorted(seen, key=_by_serial)
+                found.append(given)
+    found.sort(key=_by_serial)
+    return found
 
 
 def backward(
@@ -39,32 +39,47 @@ def backward(
     """
     seed = _seed(output, grad)
     order = nodes_topologically_sorted(output)
-    before = [(v, v.grad) for v in order if not v.inputs and v.grad is not None]
+    before = []
     for variable in order:
-        variable.grad = None
+        if variable.grad is not None:
+            if accumulate and not variable.inputs:
+                before.append((variable, variable.grad))
+            variable.grad = None
     output.grad = seed
+    sums = set()  # variables with a large gradient that nobody else holds
     while order:
         node = order.pop()
         g, inputs, pulls = node.grad, node.inputs, node.pulls
         if not inputs or g is None:  # made by hand, or without influence, as a condition is
             continue
         shares = pulls if type(pulls) is tuple else _shares(node, g)
-        for given, pull in zip(inputs, shares, strict=True):  # the inner loop of training
-            if pull is not None and type(given) is Variable:
-                part, value = pull(g), given.value
-                dtype = value.dtype
-                if part.shape != value.shape or (part.dtype is not dtype and part.dtype != dtype):
-                    part = _fitted(given, part)
-                had = given.grad
-                given.grad = part if had is None else had + part
+        for given, pull in zip(inputs, shares):  # noqa: B905  # the inner loop of training
+            if pull is None or type(given) is not Variable:
+                continue
+            part, value, had = pull(g), given.value, given.grad
+            if part.shape != value.shape or (
+                part.dtype is not value.dtype and part.dtype != value.dtype
+            ):
+                part = _fitted(given, part)
+            if had is None:
+                given.grad = part
+            elif given in sums:
+                had += part
+                given.grad = had
+            else:
+                given.grad = had + part
+                if value.size > LARGE:
+                    sums.add(given)
+        part = had = None  # their memory is free for the next gradients
         if release:
             # What was computed of it has been served: with its inputs gone, so are their arrays.
-            node.inputs, node.pulls, node.grad = RELEASED, None, None
-    if accumulate:
-        for variable, old in before:
-            variable.grad = old if variable.grad is None else old + variable.grad
+            node.inputs = RELEASED
+            node.pulls = node.grad = None
+    for variable, old in before:
+        variable.grad = old if variable.grad is None else old + variable.grad
 
 
+LARGE = 2**14  # entries; to add to fewer in place takes longer than to make a new array
 RELEASED = (None,)  # inputs of a node that a second backward must not take for a leaf
 
 
