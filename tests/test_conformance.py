@@ -118,9 +118,10 @@ def test_a_backend_learns_and_answers_what_numpy_does(
     X_there, y_there = backend.asarray(X), backend.asarray(LABELS)
     with forbid_host_reads():
         found = clone(ESTIMATORS[name]).fit(X_there, y_there)
+    assert_same(vars(found), vars(expected), backend, name)  # now: a search keeps what it finds out
+    with forbid_host_reads():
         answers = {m: getattr(found, m)(X_there) for m in METHODS if hasattr(found, m)}
         score = found.score(X_there, y_there)
-    assert_same(vars(found), vars(expected), backend, name)
     assert answers.keys() == {m for m in METHODS if hasattr(expected, m)}
     for method, answer in answers.items():
         assert_same(answer, getattr(expected, method)(X), backend, f"{name}.{method}")

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from xpcls_backends import Backend, namespace_of, to_host
+from xpcls_backends import Backend, host_generator, namespace_of, to_host
 
 from .data import Dataset, Split
 from .distances import nearest
@@ -28,6 +28,7 @@ N_NEIGHBORS = 10
 N_COMPONENTS = 5  # whose variances are far apart
 EPOCHS = 50  # of 4 steps
 NETWORK_EPOCHS = 2
+NOISE = 0.1  # that networks' pixels of 0 to 1 get
 SAME = 0.0
 CLOSE = 1e-4  # relative, in float32 after 200 steps
 FEW = 0.01  # share of predictions
@@ -96,8 +97,11 @@ def _results(data: Dataset, parts: Split, backend: Backend, seed: int) -> Iterat
             **options,
         ),
     }
+    # Where all of a window is one colour, rounding alone would say which pixel a pool takes.
+    noise = host_generator(seed).uniform(0.0, NOISE, X.shape).astype("float32")
+    noisy = floats + backend.asarray(noise)
     for name, network in networks.items():
-        network.fit(floats, y)
+        network.fit(noisy, y)
         losses = xp.asarray(network.history_["loss"], device=backend.device)
         yield f"{name}: losses", to_host(losses)
         yield f"{name}: weights", to_host(network.parameters_[0])
