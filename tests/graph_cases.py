@@ -285,6 +285,12 @@ def cases() -> list[Case]:
                 name=f"stride {stride} padding {padding}",
             )
         )
+    found += [
+        Case(
+            "biased_relu", graph.biased_relu, lambda x, b: np.maximum(x + b, 0), (shape, shape[-1:])
+        )
+        for shape in ((2, 3, 4, 5), (3, 2), (0, 2, 2, 3), (4,))
+    ]
     for shape, size, stride in (((2, 4, 6, 3), 2, 2), ((1, 5, 5, 2), 2, 2), ((1, 5, 5, 2), 3, 1),
                                 ((1, 7, 7, 1), 2, 3), ((0, 4, 4, 2), 2, 2)):  # fmt: skip
         found += [

@@ -17,11 +17,15 @@ from tests import reference
 from xpcls.distances import nearest
 from xpcls.features import HOG, ColorHistogram
 from xpcls.linear_model import LINEAR_LOSSES, LinearModel
+from xpcls.optimizers import SGD, Constant, Momentum
+from xpcls.training import Settings, start_run, train
 from xpcls_backends import (
     convolve,
     convolve_backward,
     largest_of_windows,
     largest_of_windows_backward,
+    rectified,
+    rectified_backward,
     tile_histograms,
 )
 
@@ -68,8 +72,40 @@ def _linear(
     weight = rng.uniform(0.1, 2.0, n).astype(dtypes[1]) if weighted else None
     model = LinearModel(loss, delta=1.3, l2=0.01, l1=0.0, constant=2.0)
     value, (of_weights, of_bias) = model.objective((weights, bias), X, y, weight, True, rows)
-    # One array, since a gradient of the bias can be 0 but for rounding.
-    return np.concatenate([np.ravel(value), np.ravel(of_weights), of_bias])
+    # One array, since a gradient of the bias can be 0 but for rounding; and a 1 in it, since the
+    # logarithm of a number next to 1 is as exact as that number.
+    one = np.ones(1, dtypes[1])
+    return np.concatenate([np.ravel(value), np.ravel(of_weights), of_bias, one])
+
+
+def _descent(
+    loss: str,
+    dtypes: tuple[str, str],
+    sizes: tuple[int, int, int],
+    batch: int,
+    decay: float,
+    weighted: bool,
+    seed: int,
+) -> Any:
+    """Weights, and losses, of a run of two epochs."""
+    rng = np.random.default_rng(seed)
+    n, features, n_classes = sizes
+    X = 3.0 * rng.normal(size=(n, features))
+    X = (np.abs(X) if dtypes[0] == "uint8" else X).astype(dtypes[0])
+    weights = rng.normal(size=(features, n_classes)).astype(dtypes[1])
+    bias, y = rng.normal(size=n_classes).astype(dtypes[1]), rng.integers(0, n_classes, n)
+    weight = rng.uniform(0.1, 2.0, n).astype(dtypes[1]) if weighted else None
+    optimizer = Momentum(decay) if decay else SGD()
+    rate = 0.1 / (n_classes * (1.0 + np.mean(np.sum(np.square(X, dtype=dtypes[1]), axis=1))))
+    settings = Settings(optimizer, Constant(), float(rate), epochs=2, batch_size=batch)
+    model = LinearModel(loss, delta=1.3, l2=0.01, l1=0.0, constant=2.0)
+    generator = np.random.default_rng(seed)
+    run = train(
+        model, start_run((weights, bias), settings), X, y, settings, generator, sample_weight=weight
+    )
+    velocities = [np.ravel(v) for kept in run.state[1] for v in kept]
+    losses = np.asarray(run.history["loss"])
+    return np.concatenate([np.ravel(run.parameters[0]), run.parameters[1], losses, *velocities])
 
 
 def _tiles(weighted: str, sizes: tuple[int, ...], n_bins: int, seed: int) -> Any:
@@ -114,6 +150,33 @@ def _winograd(dtype: str, shape: tuple[int, ...], padding: Any, order: str, seed
     y, kept = convolve(x, w, padding=padding, method="winograd")
     g = _in_memory(rng.normal(size=y.shape).astype(dtype), order)
     return y, *convolve_backward(kept, g)
+
+
+def _direct(
+    dtype: str, shape: tuple[int, ...], size: Any, stride: Any, padding: Any, order: str, seed: int
+) -> Any:
+    """Images (N, H, W, C) with F filters, and both gradients."""
+    rng = np.random.default_rng(seed)
+    n, height, width, *groups = shape
+    # Few channels are laid out another way; vectors have 4, 8 or 16 numbers.
+    channels, n_filters = (groups[0] if groups[0] < 5 else 16 * (groups[0] - 4)), 16 * groups[1]
+    x = _in_memory(rng.normal(size=(n, height, width, channels)).astype(dtype), order)
+    w = rng.normal(size=(*size, channels, n_filters)).astype(dtype)
+    y, kept = convolve(x, w, stride, padding, method="im2col")
+    g = _in_memory(rng.normal(size=y.shape).astype(dtype), order)
+    return y, *convolve_backward(kept, g)
+
+
+def _rectified(dtype: str, shape: tuple[int, ...], order: str, seed: int) -> Any:
+    """Whole numbers, so that sums are exact, many of them 0 or below, few NaN."""
+    rng = np.random.default_rng(seed)
+    x = rng.integers(-3, 4, shape).astype(dtype)
+    x[rng.random(shape) < 0.01] = np.nan
+    g = rng.integers(-3, 4, shape).astype(dtype)
+    if len(shape) == 4:
+        x, g = _in_memory(x, order), _in_memory(g, "by images")
+    z = rectified(x, rng.integers(-1, 2, shape[-1]).astype(dtype))
+    return z, *rectified_backward(z, g)
 
 
 def _largest(
@@ -161,6 +224,25 @@ PAIRS: list[Pair] = [
         tolerance=1e-5,
     ),
     Pair(
+        "linear descent",
+        _descent,
+        ("linear_descent", "Descent"),
+        st.tuples(
+            st.sampled_from(LINEAR_LOSSES),
+            st.sampled_from([("float32",) * 2, ("float64",) * 2, ("uint8", "float32")]),
+            st.tuples(
+                st.integers(1, 150),
+                st.one_of(st.integers(1, 40), st.integers(255, 800)),
+                st.integers(2, 12),
+            ),
+            st.integers(1, 60),
+            st.sampled_from((0.0, 0.9)),
+            st.booleans(),
+            st.integers(0, 2**16),
+        ),
+        tolerance=1e-4,
+    ),
+    Pair(
         "tile histograms",
         _tiles,
         ("histograms", "tile_sums"),
@@ -196,7 +278,7 @@ PAIRS: list[Pair] = [
     Pair(
         "winograd",
         _winograd,
-        ("winograd", "into_tiles"),
+        ("winograd", "forward"),
         st.tuples(
             _FLOATS,
             st.tuples(
@@ -210,6 +292,36 @@ PAIRS: list[Pair] = [
             st.integers(0, 2**16),
         ),
         tolerance=3e-5,
+    ),
+    Pair(
+        "direct convolution",
+        _direct,
+        ("convolution", "forward"),
+        st.tuples(
+            _FLOATS,
+            st.tuples(*(st.integers(*ends) for ends in ((1, 9), (4, 9), (4, 9), (1, 6), (1, 3)))),
+            st.tuples(st.integers(1, 4), st.integers(1, 4)),
+            st.tuples(st.integers(1, 3), st.integers(1, 3)),
+            _PADDINGS,
+            _ORDERS,
+            st.integers(0, 2**16),
+        ),
+        tolerance=1e-5,
+    ),
+    Pair(
+        "rectified sums",
+        _rectified,
+        ("rectified", "rectified"),
+        st.tuples(
+            _FLOATS,
+            st.one_of(
+                st.tuples(*[st.integers(0, 7)] * 3, st.integers(1, 40)),
+                st.tuples(st.integers(0, 30), st.integers(1, 40)),
+                st.tuples(st.integers(1, 40)),
+            ),
+            _ORDERS,
+            st.integers(0, 2**16),
+        ),
     ),
     Pair(
         "largest of windows",

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import reference_networks as reference
-from xpcls_backends import Backend, _convolution, _im2col, convolve, convolve_backward, to_host
+from xpcls_backends import (
+    Backend,
+    _convolution,
+    _im2col,
+    convolve,
+    convolve_backward,
+    get_backend,
+    to_host,
+)
 from xpcls_backends.testing import forbid_host_reads
 
 rng = np.random.default_rng(0)
@@ -77,10 +85,43 @@ def test_both_ways_give_the_same(method: str, dtype: str, data: st.DataObject) -
     width = data.draw(st.integers(max(1, 3 - 2 * padding[1]), 11))
     n, channels, filters = (data.draw(st.integers(low, 9)) for low in (0, 1, 1))
     x, w = operands((n, height, width, channels), (3, 3, channels, filters), dtype)
-    from xpcls_backends import get_backend
-
     rtol = 3e-5 if dtype == "float32" else 1e-12
     assert_all_three(get_backend("numpy"), x, w, (1, 1), padding, method, rtol)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("method", "x", "w", "stride", "padding"),
+    [
+        ("winograd", (3, 17, 18, 19), (3, 3, 19, 30), (1, 1), (1, 1)),
+        ("winograd", (2, 16, 16, 32), (3, 3, 32, 48), (1, 1), (2, 0)),
+        ("im2col", (3, 17, 18, 16), (3, 3, 16, 32), (1, 1), (1, 1)),
+        ("im2col", (5, 14, 13, 3), (5, 2, 3, 32), (1, 1), (2, 1)),
+        ("im2col", (9, 16, 15, 32), (3, 3, 32, 64), (2, 1), (1, 0)),
+        ("im2col", (4, 16, 16, 16), (1, 1, 16, 17), (1, 1), (0, 0)),  # no whole vectors
+    ],
+)
+def test_sizes_at_which_kernels_are_taken(
+    method: str, x: Any, w: Any, stride: Any, padding: Any, dtype: str
+) -> None:
+    images, filters = operands(x, w, dtype)
+    size = convolve(images, filters, stride, padding, method)[0].size
+    assert size >= _im2col.WORTH_KERNELS
+    rtol = {"float64": 1e-12, "float32": 3e-5 if method == "winograd" else 1e-5}[dtype]
+    assert_all_three(get_backend("numpy"), images, filters, stride, padding, method, rtol)
+
+
+def test_numbers_of_several_dtypes_are_left_to_the_plain_way() -> None:
+    x, w = operands((4, 16, 16, 32), (3, 3, 32, 32))
+    for method in ("im2col", "winograd"):
+        expected, _ = convolve(x, w, padding=(1, 1), method=method)
+        y, kept = convolve(x.astype("float32"), w, padding=(1, 1), method=method)
+        np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
+        dx, dw = convolve_backward(kept, np.ones_like(expected))
+        for found, wanted in zip(
+            (dx, dw), both_gradients(x, w, np.ones_like(expected), (1, 1), (1, 1)), strict=True
+        ):
+            np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("method", ["im2col", "winograd"])

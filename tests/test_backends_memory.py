@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -79,3 +82,41 @@ def test_small_arrays_are_left_to_the_allocator() -> None:
     assert x.flags.owndata
     del x
     assert _memory._waiting == []
+
+
+FORK = """
+import os, signal, threading
+import numpy as np
+from xpcls_backends import _memory
+held, done = threading.Event(), threading.Event()
+
+def hold():
+    with _memory._lock:
+        held.set()
+        done.wait()
+
+threading.Thread(target=hold).start()
+held.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(20)  # where it waits for the lock for ever
+    x = _memory.lend(np, (_memory.SMALL,), np.dtype("f4"), None)
+    del x
+    os._exit(0)
+print(os.waitpid(child, 0)[1])
+done.set()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_process_does_not_wait_for_a_thread_that_it_lacks() -> None:
+    path = os.pathsep.join(path for path in sys.path if path)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "0\n"

@@ -23,6 +23,7 @@ from xpcls_backends import (
     gather,
     namespace_of,
     one_hot,
+    product,
     replace_rows,
     row_blocks,
     rows_within,
@@ -231,6 +232,37 @@ def test_scaled_rows_are_added_in_place(backend: Backend, n: int, size: int) -> 
         add_scaled(target, -0.5, x)
     assert np.array_equal(to_host(target), rows[0] + np.float32(-0.5) * rows[1])
     assert np.array_equal(to_host(x), rows[1])
+
+
+@given(
+    rows=st.sampled_from([1, 7, 128, 200]),
+    inner=st.sampled_from([1, 5, 40]),
+    columns=st.sampled_from([1, 9, 128, 190]),
+    dtypes=st.tuples(*[st.sampled_from(["f4", "f4", "f4", "i2"])] * 2),
+    turned=st.booleans(),
+)
+def test_a_product_is_that_of_a_loop(
+    backend: Backend, rows: int, inner: int, columns: int, dtypes: tuple[str, str], turned: bool
+) -> None:
+    rng = np.random.default_rng(rows + inner + columns)
+    x = rng.integers(-3, 4, (rows, inner)).astype(dtypes[0])
+    y = rng.integers(-3, 4, (columns, inner) if turned else (inner, columns)).astype(dtypes[1])
+    if backend.name != "numpy" and dtypes[0] != dtypes[1]:
+        return  # the standard says nothing of such products
+    a, b = backend.asarray(x), backend.asarray(y)
+    found = product(a, b.mT if turned else b)
+    expected = np.einsum("ij,jk->ik", x.astype("i8"), (y.T if turned else y).astype("i8"))
+    assert np.array_equal(to_host(found), expected)
+    assert namespace_of(found) is backend.xp and device_of(found) == backend.device
+
+
+def test_products_do_not_share_memory() -> None:
+    x = np.ones((200, 3), "f4")
+    first = product(x, x.T)
+    second = product(2 * x, x.T)
+    assert (first == 3).all() and (second == 6).all()
+    vector = product(x, np.ones(3, "f4"))
+    assert vector.shape == (200,) and (vector == 3).all()
 
 
 def test_blocks_of_an_update_are_small_and_cover_all(backend: Backend) -> None:

@@ -1,6 +1,8 @@
 """Threads for host work: how many, that all parts are done, and that errors come through."""
 
+import _thread
 import threading
+from contextlib import nullcontext
 
 import array_api_strict as strict
 import pytest
@@ -158,6 +160,53 @@ def test_work_in_a_hot_loop_that_asks_for_threads_gets_none() -> None:
     with hot_loop():
         in_threads(work, range(2), 2)
     assert by == [True] * 6
+
+
+@pytest.mark.parametrize("loop", [True, False])
+def test_an_interruption_waits_for_what_has_begun_and_leaves_the_threads_usable(loop: bool) -> None:
+    here, interrupted = threading.current_thread(), threading.Event()
+    both, done, ended = threading.Barrier(2), list[int](), list[bool]()
+
+    def work(part: int) -> None:
+        both.wait(timeout=10)
+        if loop and threading.current_thread() is here:
+            return  # to wait for the other, who interrupts that
+        if not loop and part == 0:
+            return
+        _thread.interrupt_main()
+        ended.append(interrupted.wait(timeout=10))
+
+    with hot_loop() if loop else nullcontext():
+        with pytest.raises(KeyboardInterrupt):
+            in_threads(work, range(2), 2, abandon=interrupted.set)
+        assert ended == [True]
+        for _ in range(20):
+            in_threads(done.append, range(5), 2)
+            assert sorted(done) == list(range(5))
+            done.clear()
+
+
+def test_parts_that_have_not_begun_are_left_out_after_an_interruption() -> None:
+    here, interrupted, done = threading.current_thread(), threading.Event(), list[int]()
+    both = threading.Barrier(2)
+
+    def work(part: int) -> None:
+        if part < 2:
+            both.wait(timeout=10)
+            if threading.current_thread() is here:
+                raise KeyboardInterrupt
+            interrupted.wait(timeout=10)
+        done.append(part)
+
+    with hot_loop(), pytest.raises(KeyboardInterrupt):
+        in_threads(work, range(50), 2, abandon=interrupted.set)
+    assert len(done) == 1
+
+
+def test_work_in_threads_has_one_thread_to_count_on() -> None:
+    counts: list[int] = []
+    in_threads(lambda _: counts.append(thread_count(NUMPY)), range(2), 2)
+    assert counts == [1, 1]
 
 
 @given(st.integers(1, 100_000))

@@ -99,7 +99,7 @@ def test_every_operation_of_the_table_can_be_a_gate() -> None:
     assert numbers(gate.forward([[1.0, 2.0], [3.0, 4.0]])) == [4.0, 6.0]
     assert numbers(gate.backward([1.0, 0.0])[0]) == [[1.0, 0.0], [1.0, 0.0]]
     with pytest.raises(
-        ValueError, match=r"operation is 'exq', expected one of: abs, add, broadcast"
+        ValueError, match=r"operation is 'exq', expected one of: abs, add, biased_relu"
     ):
         Gate("exq")
 

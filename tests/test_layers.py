@@ -16,6 +16,7 @@ from xpcls.layers import (
     MaxPool,
     Pass,
     arranged,
+    fused,
     parse_layers,
     spread_before,
 )
@@ -123,7 +124,7 @@ def test_the_arranged_network_computes_the_same(backend: Backend) -> None:
     generator = host_generator(0)
     x: Any = backend.asarray(generator.normal(size=(4, 12, 13, 2)).astype("f4"))
     outputs = []
-    for order in (layers, arranged(layers)):
+    for order in (layers, arranged(layers), fused(arranged(layers))):
         draws = host_generator(1)
         y, shape = x, (12, 13, 2)
         for layer in order:
@@ -135,4 +136,5 @@ def test_the_arranged_network_computes_the_same(backend: Backend) -> None:
             shape = layer.output_shape(shape)
             assert tuple(y.shape[1:]) == shape
         outputs.append(to_host(y))
-    np.testing.assert_allclose(outputs[0], outputs[1], rtol=1e-5, atol=1e-6)
+    for other in outputs[1:]:
+        np.testing.assert_allclose(outputs[0], other, rtol=1e-5, atol=1e-6)

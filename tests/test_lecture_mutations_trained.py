@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 import xpcls.linear
-import xpcls.linear_model
+import xpcls_backends._linear
 from tests.lecture_mutations import TRAINED, Mutation, Mutations, Patch, replace_search
 from xpcls import distances, layers, losses, training
 from xpcls.linear import LinearClassifier
 from xpcls.linear_model import LinearModel
-from xpcls_backends import Array, namespace_of
+from xpcls_backends import Array, LinearTask, namespace_of
 
 MUTATIONS = Mutations()
 mutation = MUTATIONS.enter
@@ -68,7 +68,7 @@ def _(patch: Patch) -> None:
 
 @mutation("parity", "the network's relu does nothing", "2 bits: accuracy of the network")
 def _(patch: Patch) -> None:
-    patch.setattr(layers.Activation, "forward", lambda self, x, arrays, now: x)
+    patch.setattr(layers.BiasedRelu, "forward", layers.Bias.forward)
 
 
 @mutation("parity", "neighbours are one row off", "2 bits: accuracy of 5-NN")
@@ -114,8 +114,12 @@ def _(patch: Patch) -> None:
 
 @mutation("one-dial", "the penalty ignores its strength", "the largest relative difference")
 def _(patch: Patch) -> None:
-    l2 = xpcls.linear_model.l2
-    patch.setattr(xpcls.linear_model, "l2", lambda weights, strength: l2(weights, 1.0))
+    task = LinearModel._task
+
+    def of_strength_1(self: LinearModel) -> LinearTask:
+        return replace(task(self), l2=1.0) if self.l2 else task(self)
+
+    patch.setattr(LinearModel, "_task", of_strength_1)
 
 
 @mutation("one-dial", "the margin is always 1", "the largest relative difference")
@@ -130,24 +134,20 @@ def _(patch: Patch) -> None:
 
 @mutation("one-dial", "the penalty is left out of training", "ratio of the weights where lambda")
 def _(patch: Patch) -> None:
-    l2 = xpcls.linear_model.l2
-
-    def valued_only(weights: Array, strength: float) -> tuple[Array, Array]:
-        value, gradient = l2(weights, strength)
-        return value, 0.0 * gradient
-
-    patch.setattr(xpcls.linear_model, "l2", valued_only)
+    patch.setattr(xpcls_backends._linear, "add_scaled", lambda gradient, factor, weights: None)
 
 
 @mutation("mini-batches", "a batch is always the first rows", "with replacement: |mean gradient")
 def _(patch: Patch) -> None:
-    batches = training._batches
+    orders = training._orders
 
     def first(X: Array, settings: Any, generator: Any) -> Iterator[Array | None]:
-        for rows in batches(X, settings, generator):
-            yield rows if rows is None else namespace_of(rows).arange(rows.shape[0])
+        for rows in orders(X, settings, generator):
+            if rows is not None:
+                rows = namespace_of(rows).arange(rows.shape[0]) % settings.batch_size
+            yield rows
 
-    patch.setattr(training, "_batches", first)
+    patch.setattr(training, "_orders", first)
 
 
 @mutation(
@@ -156,12 +156,12 @@ def _(patch: Patch) -> None:
     "without replacement: |mean gradient",
 )
 def _(patch: Patch) -> None:
-    batches = training._batches
+    orders = training._orders
 
     def replacing(X: Array, settings: Any, generator: Any) -> Iterator[Array | None]:
-        return batches(X, replace(settings, replace=True), generator)
+        return orders(X, replace(settings, replace=True), generator)
 
-    patch.setattr(training, "_batches", replacing)
+    patch.setattr(training, "_orders", replacing)
 
 
 @mutation("mini-batches", "the loss is a sum, not a mean", "with replacement: |mean gradient")
@@ -241,13 +241,12 @@ def _(patch: Patch) -> None:
 
 @mutation("one-dial", "the penalty's gradient lacks its 2", "the lowest J for scaled weights")
 def _(patch: Patch) -> None:
-    l2 = xpcls.linear_model.l2
+    add_scaled = xpcls_backends._linear.add_scaled
 
-    def halved(weights: Array, strength: float) -> tuple[Array, Array]:
-        value, gradient = l2(weights, strength)
-        return value, 0.5 * gradient
+    def halved(gradient: Array, factor: float, weights: Array) -> None:
+        add_scaled(gradient, 0.5 * factor, weights)
 
-    patch.setattr(xpcls.linear_model, "l2", halved)
+    patch.setattr(xpcls_backends._linear, "add_scaled", halved)
 
 
 @mutation("one-dial", "one-vs-all is its margin", "the largest |J / its formula - 1|")
@@ -275,17 +274,15 @@ def _(patch: Patch) -> None:
 
 def _replace_order(patch: Patch, order: Any) -> None:
     """Without replacement, rows come in the order of each epoch; with it, as ever."""
-    batches, epochs = training._batches, itertools.count()
+    orders, epochs = training._orders, itertools.count()
 
     def ordered(X: Array, settings: Any, generator: Any) -> Iterator[Array | None]:
         if settings.replace:
-            yield from batches(X, settings, generator)
-            return
-        rows = np.asarray(order(X.shape[0], next(epochs)))
-        for start in range(0, X.shape[0], settings.batch_size):
-            yield rows[start : start + settings.batch_size]
+            yield from orders(X, settings, generator)
+        else:
+            yield np.asarray(order(X.shape[0], next(epochs)))
 
-    patch.setattr(training, "_batches", ordered)
+    patch.setattr(training, "_orders", ordered)
 
 
 def _without_gradient(scores: Array, y: Array, **options: Any) -> tuple[Array, Array]:

@@ -18,11 +18,13 @@ from xpcls.optimizers import (
     Constant,
     Cosine,
     Exponential,
+    GradientDescent,
     Momentum,
     Nesterov,
     RandomLocalSearch,
     RandomSearch,
     Step,
+    heavy_ball,
     make_optimizer,
     make_schedule,
 )
@@ -265,3 +267,12 @@ def test_a_large_parameter_is_moved_in_blocks_to_the_same_bits(
     monkeypatch.setattr(optimizers, "update_blocks", lambda x: row_blocks(x.shape[0], 2))
     for one, other in zip(walked(), whole, strict=True):
         assert one.tobytes() == other.tobytes()
+
+
+def test_only_plain_steps_and_momentum_itself_are_a_heavy_ball() -> None:
+    class Other(SGD):
+        """Whose direction may be any."""
+
+    assert heavy_ball(SGD()) == 0.0 and heavy_ball(Momentum(0.7)) == 0.7
+    for optimizer in (Other(), GradientDescent(), Nesterov(), Adam(), RandomSearch()):
+        assert heavy_ball(optimizer) is None

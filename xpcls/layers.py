@@ -154,6 +154,17 @@ class Activation(Layer):
 
 
 @dataclass(frozen=True)
+class BiasedRelu(Bias):
+    """A bias and the relu that follows it, in fewer passes."""
+
+    name: ClassVar[str] = "bias and relu"
+    function: ClassVar[str] = "relu"
+
+    def forward(self, x: Any, arrays: Sequence[Any], now: Pass) -> Any:
+        return graph.biased_relu(x, arrays[0])
+
+
+@dataclass(frozen=True)
 class MaxPool(Layer):
     """The largest entry of each window; windows do not overlap."""
 
@@ -279,7 +290,7 @@ def _parsed(given: Any, where: str, place: int) -> Layer:
 def spread_before(layers: Sequence[Layer], place: int) -> float:
     """How widely the weights of a layer are to be spread, by the activation that follows it."""
     for layer in layers[place + 1 :]:
-        if isinstance(layer, Activation):
+        if isinstance(layer, Activation | BiasedRelu):
             return SPREAD.get(layer.function, 1.0)
         if isinstance(layer, Conv | Dense):
             break
@@ -299,6 +310,17 @@ def arranged(layers: Sequence[Layer]) -> tuple[Layer, ...]:
             order[here - 1], order[here] = order[here], order[here - 1]
             here -= 1
     return tuple(order)
+
+
+def fused(layers: Sequence[Layer]) -> tuple[Layer, ...]:
+    """The same network with each bias and the relu that follows it as one layer."""
+    found: list[Layer] = []
+    for layer in layers:
+        if layer == Activation("relu") and found and found[-1] == Bias():
+            found[-1] = BiasedRelu()
+        else:
+            found.append(layer)
+    return tuple(found)
 
 
 def _image(layer: Layer, shape: Shape) -> tuple[int, int, int]:

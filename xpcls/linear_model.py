@@ -8,22 +8,28 @@ from typing import Any, ClassVar
 
 from xpcls_backends import (
     Array,
-    LinearKernel,
+    LinearTask,
     device_of,
-    gather,
     ignore_overflow,
-    in_threads,
-    linear_kernel,
+    linear_descent,
+    linear_objective,
+    linear_scores,
     namespace_of,
     row_blocks,
-    share_rows,
-    thread_count,
     to_scalar,
 )
 
 from .losses import LOSSES, MARGIN_LOSSES
-from .optimizers import Adam, Momentum, Nesterov, Optimizer, Parameters, float_dtype
-from .regularizers import l1, l2, shrink
+from .optimizers import (
+    Adam,
+    Momentum,
+    Nesterov,
+    Optimizer,
+    Parameters,
+    float_dtype,
+    heavy_ball,
+)
+from .regularizers import l1, shrink
 
 LINEAR_LOSSES = (*MARGIN_LOSSES, "softmax")
 BIAS_SHARE = 1.0 / 8.0  # of the curvature: see `automatic_pace`
@@ -49,20 +55,7 @@ class LinearModel:
     def scores(self, parameters: Parameters, X: Array) -> Array:
         """X W + b, (N, C); X (N, D) of any real dtype."""
         weights, bias = parameters
-        offsets = self.constant * bias
-        if linear_kernel(X, weights) is None:
-            return _float_rows(X, weights) @ weights + offsets
-        # Where training has threads of ours, those of a BLAS library would stand in their way.
-        xp, n = namespace_of(X), X.shape[0]
-        shares = list(row_blocks(n, share_rows(n)))
-        found: list[Any] = [None] * len(shares)
-
-        def work(i: int) -> None:
-            with ignore_overflow():
-                found[i] = _float_rows(X[shares[i], :], weights) @ weights + offsets
-
-        in_threads(work, range(len(shares)), thread_count(xp))
-        return xp.concat(found, axis=0)
+        return linear_scores(X, weights, self.constant * bias)
 
     def objective(
         self,
@@ -80,83 +73,52 @@ class LinearModel:
         and the mean over mini-batches is the weighted mean over the rows. rows : positions in X
         of the mini-batch, to which y and sample_weight belong; None for all of X.
         """
-        weights = parameters[0]
-        kernel = linear_kernel(X, weights) if with_gradient else None
-        given = (parameters, X, y, sample_weight, rows)
-        if kernel is None:
-            value, of_weights, of_offsets = self._sums(*given, with_gradient)
-        else:
-            value, of_weights, of_offsets = self._sums_by(kernel, *given)
-        if self.l1:
-            value = value + l1(weights, self.l1)[0]
-        if self.l2:
-            # A kernel leaves weights in the order in memory of their transpose.
-            penalty, of_penalty = l2(weights if kernel is None else weights.mT, self.l2)
-            value = value + penalty
-            if with_gradient:
-                of_weights += of_penalty if kernel is None else of_penalty.mT
-        return value, (of_weights, self.constant * of_offsets) if with_gradient else None
 
-    def _sums(
-        self,
-        parameters: Parameters,
-        X: Array,
-        y: Array,
-        sample_weight: Array | None,
-        rows: Array | None,
-        with_gradient: bool,
-    ) -> tuple[Array, Any, Any]:
-        """The mean loss, and its gradients with respect to the weights and to b."""
-        weights = parameters[0]
-        xp = namespace_of(weights)
-        x = _float_rows(X if rows is None else gather(X, rows), weights)
-        options = {"delta": self.delta} if self.loss in MARGIN_LOSSES else {}
-        value, of_scores = LOSSES[self.loss](
-            self.scores(parameters, x), y, sample_weight=sample_weight, validate=False, **options
+        def of_scores(scores: Array) -> tuple[Array, Array]:
+            options = {"delta": self.delta} if self.loss in MARGIN_LOSSES else {}
+            value, gradient = LOSSES[self.loss](
+                scores, y, sample_weight=sample_weight, validate=False, **options
+            )
+            if sample_weight is None:
+                return value, gradient
+            share = namespace_of(scores).mean(sample_weight)
+            return value * share, gradient * share
+
+        data = (X, rows, y, sample_weight)
+        value, gradients = linear_objective(
+            self._task(), parameters, *data, of_scores, with_gradient
         )
-        if sample_weight is not None:
-            share = xp.mean(sample_weight)
-            value, of_scores = value * share, of_scores * share
-        if not with_gradient:
-            return value, None, None
-        return value, x.mT @ of_scores, xp.sum(of_scores, axis=0)
+        if self.l1:
+            value = value + l1(parameters[0], self.l1)[0]
+        return value, gradients
 
-    def _sums_by(
+    def descend(
         self,
-        kernel: LinearKernel,
+        optimizer: Optimizer,
         parameters: Parameters,
-        X: Array,
-        y: Array,
-        sample_weight: Array | None,
-        rows: Array | None,
-    ) -> tuple[Array, Array, Array]:
-        """`_sums` by a kernel, in threads.
+        state: Any,
+        data: tuple[Array, Array, Array | None],
+        order: Array,
+        batch_size: int,
+        rate: float,
+    ) -> tuple[Parameters, Any, Array] | None:
+        """Several steps at once; see `xpcls.training`. Without L1, plain or with momentum."""
+        decay = heavy_ball(optimizer)
+        if decay is None or self.l1:
+            return None
+        t, kept = state
+        velocities = tuple(arrays[0] for arrays in kept) if decay else parameters
+        found = linear_descent(
+            self._task(), parameters, velocities, *data, order, batch_size, rate, decay
+        )
+        if found is None:
+            return None
+        parameters, velocities, losses = found
+        kept = tuple((v,) for v in velocities) if decay else kept
+        return parameters, (t + losses.shape[0], kept), losses
 
-        Shares of rows are added up in order, so the number of threads changes no bit.
-        """
-        weights, bias = parameters
-        xp, device, n = namespace_of(weights), device_of(weights), y.shape[0]
-        offsets = self.constant * bias
-        rows = xp.arange(n, device=device) if rows is None else rows
-        if sample_weight is None:
-            factors = xp.full((n,), 1.0 / n, dtype=weights.dtype, device=device)
-        else:
-            factors = xp.astype(sample_weight, weights.dtype, copy=False) / n
-        shares = list(row_blocks(n, share_rows(n)))
-        parts: list[Any] = [None] * len(shares)
-
-        def work(i: int) -> None:
-            some = shares[i]
-            batch = (X, rows[some], y[some], factors[some])
-            parts[i] = kernel(self.loss, self.delta, *batch, weights, offsets)
-
-        in_threads(work, range(len(shares)), thread_count(xp))
-        value, of_weights, of_offsets = parts[0]
-        for more, of_more_weights, of_more_offsets in parts[1:]:
-            value = value + more
-            of_weights += of_more_weights
-            of_offsets += of_more_offsets
-        return value, of_weights, of_offsets
+    def _task(self) -> LinearTask:
+        return LinearTask(self.loss, self.delta, self.l2, self.constant)
 
     def after_step(self, parameters: Parameters, rate: float) -> Parameters:
         """The proximal step of L1."""
@@ -227,11 +189,6 @@ def _mean_square(rows: Array, sample_weight: Array | None) -> float:
             total = total + xp.sum(squares)
     share = rows.shape[0] if sample_weight is None else to_scalar(xp.sum(sample_weight))
     return float(to_scalar(total)) / float(share)
-
-
-def _float_rows(X: Array, weights: Array) -> Array:
-    """X in the dtype of the weights."""
-    return namespace_of(X).astype(X, weights.dtype, copy=False)
 
 
 def stretched(weights: Array, image_shape: tuple[int, ...]) -> Array:

@@ -34,6 +34,7 @@ from .layers import (
     Pass,
     Shape,
     arranged,
+    fused,
     spread_before,
 )
 from .losses import MARGIN_LOSSES
@@ -49,7 +50,7 @@ LOSS_OF = {
     "structured": graph.structured,
     "squared_error": graph.squared_error,
 }
-BLOCK_ACTIVATIONS = 8  # the largest array between two layers, in blocks for one pass over them
+BLOCK_ACTIVATIONS = 16  # the largest array between two layers, in blocks for one pass over them
 
 
 class NetworkModel:
@@ -74,7 +75,7 @@ class NetworkModel:
         center: Array | None = None,
         scale: float = 1.0,
     ) -> None:
-        self.layers = arranged((*layers, Dense(n_classes), Bias()))
+        self.layers = fused(arranged((*layers, Dense(n_classes), Bias())))
         self.loss, self.delta, self.l2 = loss, delta, l2
         self.center, self.scale = center, scale
         self.shapes = [shape]  # of what goes into each layer, and of the scores

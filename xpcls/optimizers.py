@@ -258,6 +258,16 @@ def make_optimizer(optimizer: str | Optimizer) -> Optimizer:
     return optimizer
 
 
+def heavy_ball(optimizer: Optimizer) -> float | None:
+    """The decay, where a step is v <- decay * v + g; w <- w - rate * v on a mini-batch; else None.
+
+    0 is plain SGD, which keeps no v.
+    """
+    if type(optimizer) is SGD:
+        return 0.0
+    return optimizer.decay if type(optimizer) is Momentum else None
+
+
 @dataclass(frozen=True)
 class Constant:
     """The learning rate as it was given, all along."""

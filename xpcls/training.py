@@ -6,7 +6,11 @@ A model is anything with two functions of its parameters, a tuple of arrays:
     objective(parameters, X, y, sample_weight, with_gradient) -> (loss, gradients or None)
 
 A model that says `gathers` is given all rows as X, and one argument more: where in X the rows of
-the mini-batch stand, if it is not all of them.
+the mini-batch stand, if it is not all of them. One that has `descend` may take several steps of an
+optimiser at once, `after_step` among them:
+
+    descend(optimizer, parameters, state, (X, y, sample_weight), order, batch_size, rate)
+        -> (parameters, state, losses), or None where it is to go step by step
 
 The order of rows is drawn on the host, so that one seed gives the same mini-batches on every
 device. Losses stay on the device and are read in one piece, every so often.
@@ -124,7 +128,8 @@ def train(
     first eighth of them, but 500 to 2,000) and on the validation rows, the learning rate, and
     seconds since the start.
 
-    Ctrl-C ends the run with what the last finished step left, `interrupted` set.
+    Ctrl-C ends the run with what the last finished step left, or the last of READ_EVERY steps that
+    a model takes at once, `interrupted` set.
     Raises DivergenceError, naming step and learning rate, where a loss is not finite.
     """
     began = time.perf_counter()
@@ -181,27 +186,54 @@ def _epoch(
     after_step: Callable[[Parameters, float], Parameters] | None,
 ) -> float:
     """One pass over the rows; the mean loss of its steps."""
-    X, y, sample_weight = data
-    optimizer = settings.optimizer
-    total, values = 0.0, []
-    first = run.step
-    gathers = getattr(model, "gathers", False) and settings.augment is None
-    for rows in _batches(X, settings, generator):
-        batch_weight = None
-        if rows is None:
-            batch, classes, batch_weight = X, y, sample_weight
+    first, total = run.step, 0.0
+    at_once = getattr(model, "descend", None)
+    if settings.augment is not None or after_step not in (None, getattr(model, "after_step", None)):
+        at_once = None
+    for order in _orders(data[0], settings, generator):
+        found = None
+        if at_once is not None and order is not None:
+            given = (run.parameters, run.state, data, order, settings.batch_size, rate)
+            found = at_once(settings.optimizer, *given)
+        if found is None:
+            losses = _steps(model, run, data, order, settings, rate, generator, after_step)
         else:
+            run.parameters, run.state, losses = found
+            run.step += losses.shape[0]
+        total += _read_losses(losses, run.step, rate)
+    return total / (run.step - first)
+
+
+def _steps(
+    model: Model,
+    run: Run,
+    data: tuple[Array, Array, Array | None],
+    order: Array | None,
+    settings: Settings,
+    rate: float,
+    generator: HostGenerator,
+    after_step: Callable[[Parameters, float], Parameters] | None,
+) -> Array:
+    """Steps over the mini-batches of these positions, or one on all rows; the loss of each."""
+    X, y, sample_weight = data
+    optimizer, values = settings.optimizer, []
+    gathers = getattr(model, "gathers", False) and settings.augment is None
+    blocks = [None] if order is None else row_blocks(order.shape[0], settings.batch_size)
+    for block in blocks:
+        batch, classes, batch_weight = X, y, sample_weight
+        more: tuple[Any, ...] = ()
+        if order is not None:
+            rows = order[block]
             batch, classes = X if gathers else gather(X, rows), gather(y, rows)
             if sample_weight is not None:
                 batch_weight = gather(sample_weight, rows)
+            more = (rows,) if gathers else ()
         if settings.augment is not None:
             batch = settings.augment(batch, generator)
-        key = int(generator.integers(2**63)) if settings.noisy else None
-        more: tuple[Any, ...] = () if key is None else (key,)
-        if gathers and rows is not None:
-            more = (*more, rows)
+        if settings.noisy:
+            more = (int(generator.integers(2**63)), *more)
         objective = _Objective(model, batch, classes, batch_weight, more)
-        with ignore_overflow():  # a loss that is not finite is caught below, by name
+        with ignore_overflow():  # a loss that is not finite is caught when losses are read, by name
             parameters, state, value = optimizer.step(
                 objective, run.parameters, run.state, rate, generator
             )
@@ -209,12 +241,7 @@ def _epoch(
                 parameters = after_step(parameters, rate)
         run.parameters, run.state, run.step = parameters, state, run.step + 1
         values.append(value)
-        if len(values) == READ_EVERY:
-            total += _read_losses(values, run.step, rate)
-            values = []
-    if values:
-        total += _read_losses(values, run.step, rate)
-    return total / (run.step - first)
+    return namespace_of(values[0]).stack(values)
 
 
 @dataclass(frozen=True)
@@ -235,11 +262,12 @@ class _Objective:
         return found
 
 
-def _batches(X: Array, settings: Settings, generator: HostGenerator) -> Iterator[Array | None]:
-    """Rows of each mini-batch of an epoch, on the device of X; None for all rows as they are.
+def _orders(X: Array, settings: Settings, generator: HostGenerator) -> Iterator[Array | None]:
+    """Rows of the mini-batches of an epoch, READ_EVERY of them at a time, on the device of X.
 
-    Without replacement every row stands in exactly one batch; with it as many rows are drawn.
-    The last batch is short where batch_size does not divide the number of rows.
+    None for one step on all rows as they are. Without replacement every row stands in exactly one
+    batch; with it as many rows are drawn. The last batch is short where batch_size does not divide
+    the number of rows.
     """
     n = X.shape[0]
     if settings.optimizer.whole_batch:
@@ -247,20 +275,20 @@ def _batches(X: Array, settings: Settings, generator: HostGenerator) -> Iterator
         return
     drawn = generator.integers(0, n, n) if settings.replace else generator.permutation(n)
     order = like(drawn, X)
-    for rows in row_blocks(n, settings.batch_size):
+    for rows in row_blocks(n, READ_EVERY * settings.batch_size):
         yield order[rows]
 
 
-def _read_losses(values: list[Array], step: int, rate: float) -> float:
-    """The sum of losses, the last of them that of `step`. One transfer, and one check."""
-    losses = to_host(namespace_of(values[0]).stack(values)).tolist()
-    for i, loss in enumerate(losses):
+def _read_losses(losses: Array, step: int, rate: float) -> float:
+    """The sum of losses (steps,), the last of them that of `step`. One transfer, and one check."""
+    read = to_host(losses).tolist()
+    for i, loss in enumerate(read):
         if not math.isfinite(loss):
             raise DivergenceError(
-                f"the loss is {loss} at step {step - len(losses) + i + 1} with a learning rate of "
+                f"the loss is {loss} at step {step - len(read) + i + 1} with a learning rate of "
                 f"{rate:g}; {ADVICE}"
             )
-    return math.fsum(losses)
+    return math.fsum(read)
 
 
 def hold_out(rows: Array, fraction: float, generator: HostGenerator) -> tuple[Array, Array]:

@@ -8,7 +8,7 @@ from ._candidates import SmallestEntries
 from ._convolution import convolve, convolve_backward
 from ._histograms import Histograms, color_kernel, gradient_kernel, tile_histograms
 from ._host import as_array, column_names, label_codes, object_array
-from ._linear import LinearKernel, linear_kernel
+from ._linear import LinearTask, linear_descent, linear_objective, linear_scores
 from ._minima import sums_of_minima
 from ._ops import (
     add_scaled,
@@ -18,6 +18,7 @@ from ._ops import (
     gather,
     is_small_integer,
     one_hot,
+    product,
     replace_rows,
     row_blocks,
     rows_within,
@@ -50,6 +51,7 @@ from ._pooling import (
     windows_of,
 )
 from ._random import HostGenerator, Seed, choice, counter_bits, host_generator
+from ._rectified import rectified, rectified_backward
 from ._search import RowSearch, halved_budget, row_search
 from ._select import Backend, BackendUnavailable, get_backend, usable, why_not
 from ._tables import MISSING, masked_column
@@ -64,7 +66,7 @@ __all__ = [
     "Device",
     "Histograms",
     "HostGenerator",
-    "LinearKernel",
+    "LinearTask",
     "Namespace",
     "RowSearch",
     "Seed",
@@ -97,12 +99,17 @@ __all__ = [
     "largest_of_windows",
     "largest_of_windows_backward",
     "like",
-    "linear_kernel",
+    "linear_descent",
+    "linear_objective",
+    "linear_scores",
     "masked_column",
     "namespace_of",
     "object_array",
     "one_hot",
     "one_thread_products",
+    "product",
+    "rectified",
+    "rectified_backward",
     "replace_rows",
     "row_blocks",
     "row_search",

@@ -19,18 +19,16 @@ from typing import Any
 import array_api_compat
 
 from . import _im2col, _winograd
-from ._im2col import added, by_pixels, itemsize
+from ._im2col import KEPT_BLOCKS, added, by_pixels, has_kernels_for, itemsize
 from ._memory import lend_images
 from ._ops import elementwise_block_bytes, row_blocks, rows_within
 from ._place import Array, Namespace, namespace_of
 from ._threads import in_threads, one_thread_products, thread_count
-from .kernels import has_kernels
 
 Pair = tuple[int, int]
 
 METHODS = ("im2col", "winograd")
 FEW_CHANNELS = 8  # below, Winograd's transforms cost more than its products save
-WORTH_KERNELS = 2**14  # entries of what comes out
 TILES_IN_CACHE = 9  # the tiles of a block of images, in blocks for a single pass
 
 
@@ -38,16 +36,15 @@ TILES_IN_CACHE = 9  # the tiles of a block of images, in blocks for a single pas
 class Kept:
     """What `convolve_backward` takes.
 
-    filters : transformed, where the way was Winograd's. scratch : its transformed inputs, or the
-    plain way's matrix of pixels, where all images were one block.
+    scratch : of each block of images, what `_im2col` or Winograd's way made of it, or None.
     """
 
     x: Array
     w: Array
     stride: Pair
     padding: Pair
-    filters: Array | None = None
-    scratch: Array | None = None
+    method: str
+    scratch: list[Any]
 
 
 def convolve(
@@ -84,27 +81,22 @@ def convolve(
         method = "winograd" if fits and min(w.shape[2:]) >= FEW_CHANNELS else "im2col"
     if method == "im2col":
         y, columns = _im2col.forward(xp, x, w, stride, padding, (height, width))
-        return y, Kept(x, w, stride, padding, scratch=columns)
+        return y, Kept(x, w, stride, padding, method, columns)
     y = lend_images(xp, x, (x.shape[0], height, width, w.shape[3]), by_pixels=True)
     blocks = _winograd_blocks(xp, w, x.shape[0], (height, width))
-    transforms = _transforms(xp, y)
-    kept: Array | None = None
+    way = _way(xp, y, w)
+    kept: list[Any] = [None] * len(blocks)
 
-    def work(here: slice) -> None:
-        nonlocal kept
-        source, target = by_pixels(xp, x[here, ...]), by_pixels(xp, y[here, ...])
-        n, n_filters = target.shape[2:]
-        tiles = _winograd.empty_tiles((height, width), n, source.shape[3], x.dtype)
-        transforms.into_tiles(source, padding, tiles)
-        products = _winograd.empty_tiles((height, width), n, n_filters, x.dtype)
-        transforms.outputs(xp.matmul(tiles, filters, out=products), target)
-        if len(blocks) == 1:  # still in the cache when the gradient is asked for
-            kept = tiles
+    def work(i: int) -> None:
+        source, target = (by_pixels(xp, images[blocks[i], ...]) for images in (x, y))
+        tiles = way.forward(source, filters, padding, target)
+        if len(blocks) <= KEPT_BLOCKS:
+            kept[i] = tiles
 
     with one_thread_products(xp):
         filters = _winograd.transformed_filters(w)
-        in_threads(work, blocks, thread_count(xp))
-    return y, Kept(x, w, stride, padding, filters=filters, scratch=kept)
+        in_threads(work, range(len(blocks)), thread_count(xp))
+    return y, Kept(x, w, stride, padding, method, kept)
 
 
 def convolve_backward(
@@ -112,40 +104,30 @@ def convolve_backward(
 ) -> tuple[Array | None, Array | None]:
     """The gradients of x and of w, from that of y; None for one that is not wanted."""
     xp = namespace_of(kept.x, dy)
-    filters = kept.filters
-    if filters is None:
+    if kept.method == "im2col":
         given = (kept.x, kept.w, kept.stride, kept.padding, kept.scratch)
         return _im2col.backward(xp, *given, dy, (wants_x, wants_w))
     dx = lend_images(xp, kept.x, kept.x.shape, by_pixels=True) if wants_x else None
-    size = dy.shape[1:3]
-    blocks = _winograd_blocks(xp, kept.w, dy.shape[0], size)  # those of `convolve`
-    transforms = _transforms(xp, dy)
+    blocks = _winograd_blocks(xp, kept.w, dy.shape[0], dy.shape[1:3])  # those of `convolve`
+    way = _way(xp, dy, kept.x, kept.w)
     parts: list[Any] = [None] * len(blocks)
 
     def work(i: int) -> None:
         source, g = (by_pixels(xp, images[blocks[i], ...]) for images in (kept.x, dy))
-        n, channels = source.shape[2:]
-        of_products = _winograd.empty_tiles(size, n, g.shape[3], dy.dtype)
-        transforms.spread(g, of_products)
-        if wants_w:
-            tiles = kept.scratch
-            if tiles is None:
-                tiles = _winograd.empty_tiles(size, n, channels, dy.dtype)
-                transforms.into_tiles(source, kept.padding, tiles)
-            parts[i] = _winograd.filter_gradient(tiles, of_products)
-        if dx is not None:
-            of_tiles = _winograd.empty_tiles(size, n, channels, dy.dtype)
-            xp.matmul(of_products, filters.mT, out=of_tiles)
-            transforms.add_up(of_tiles, kept.padding, by_pixels(xp, dx[blocks[i], ...]))
+        target = None if dx is None else by_pixels(xp, dx[blocks[i], ...])
+        found = way.backward(kept.scratch[i], source, turned, kept.padding, g, target, wants_w)
+        if found is not None:
+            parts[i] = _winograd.filter_gradient(found)
 
     with one_thread_products(xp):
+        turned = _winograd.transformed_filters(xp.permute_dims(kept.w, (0, 1, 3, 2)))
         in_threads(work, range(len(blocks)), thread_count(xp))
     return dx, added(xp, kept.w, parts) if wants_w else None
 
 
-def _transforms(xp: Namespace, y: Array) -> ModuleType:
-    """What has `into_tiles`, `outputs`, and their transposes `spread` and `add_up`."""
-    if y.dtype in (xp.float32, xp.float64) and has_kernels(xp, worth=y.size >= WORTH_KERNELS):
+def _way(xp: Namespace, y: Array, *others: Array) -> ModuleType:
+    """What has `forward` and `backward` of Winograd's way."""
+    if has_kernels_for(xp, y, *others):
         from .kernels.cpu import winograd
 
         return winograd

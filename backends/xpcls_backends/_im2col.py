@@ -7,12 +7,14 @@ column by column instead, rows in the order (Ho, Wo, n): runs over images are lo
 channels. Results lie in memory as the rows do.
 
 On NumPy all is laid out in one call: of many small ones, each takes Python's lock from the others.
+kernels/cpu/convolution.py needs no matrix, for filters that are a number of whole vectors.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import array_api_compat
@@ -22,32 +24,39 @@ from ._memory import lend, lend_images
 from ._ops import elementwise_block_bytes, row_blocks, rows_within
 from ._place import Array, Namespace, device_of
 from ._threads import in_threads, thread_count
+from .kernels import has_kernels
 
 Pair = tuple[int, int]
 
 THIN = 4  # channels
 BLOCKS_IN_CACHE = 8  # the matrix of a block of images, in blocks for a single pass
+WORTH_KERNELS = 2**14  # entries of what comes out
+KEPT_BLOCKS = 2  # of so few what is made of x is kept, for the gradient of the filters
 FILTERS_A_CHANNEL = 2  # up to so many, dx is gathered; of more, spreading it out moves less
 
 
 def forward(
     xp: Namespace, x: Array, w: Array, stride: Pair, padding: Pair, size: Pair
-) -> tuple[Array, Array | None]:
-    """`convolve` for outputs of that size; also the matrix, where there is one for all images."""
+) -> tuple[Array, list[Any]]:
+    """`convolve` for outputs of that size; also the matrix of each block, or None."""
     thin = x.shape[3] <= THIN
     flat = xp.reshape(w, (-1, w.shape[3]))
     y = lend_images(xp, x, (x.shape[0], *size, w.shape[3]), by_pixels=thin)
     blocks = _blocks(xp, x, w, size)
-    kept: Array | None = None
+    kept: list[Any] = [None] * len(blocks)
+    direct = _direct(xp, w.shape[3], y, x, w)
 
-    def work(here: slice) -> None:
-        nonlocal kept
-        columns = _columns(xp, x[here, ...], w.shape, stride, padding, size)
-        _multiply(xp, columns, flat, y[here, ...], thin)
-        if len(blocks) == 1:
-            kept = columns
+    def work(i: int) -> None:
+        images, target = x[blocks[i], ...], y[blocks[i], ...]
+        if direct is not None:
+            direct.forward(_padded(xp, images, padding, 1), w, stride, target)
+            return
+        columns = _columns(xp, images, w.shape, stride, padding, size)
+        _multiply(xp, columns, flat, target, thin)
+        if len(blocks) <= KEPT_BLOCKS:
+            kept[i] = columns
 
-    in_threads(work, blocks, thread_count(xp))
+    in_threads(work, range(len(blocks)), thread_count(xp))
     return y, kept
 
 
@@ -57,11 +66,11 @@ def backward(
     w: Array,
     stride: Pair,
     padding: Pair,
-    kept: Array | None,
+    kept: list[Any],
     dy: Array,
     wanted: tuple[bool, bool],
 ) -> tuple[Array | None, Array | None]:
-    """The gradients of x and w that are wanted; the matrix, if it is not kept, is made again."""
+    """The gradients of x and w that are wanted; a matrix that is not kept is made again."""
     thin, size = x.shape[3] <= THIN, dy.shape[1:3]
     flat = xp.reshape(w, (-1, w.shape[3]))
     gathers = wanted[0] and _gathers(w, stride, padding)
@@ -71,20 +80,29 @@ def backward(
     blocks = _blocks(xp, x, w, size)
     dx = lend_images(xp, x, x.shape, by_pixels=thin) if wanted[0] else None
     parts: list[Any] = [None] * len(blocks)
+    for_w = _direct(xp, w.shape[3], dy, x, w) if wanted[1] else None
+    for_x = _direct(xp, w.shape[2], dy, x, w) if gathers else None
 
     def work(i: int) -> None:
-        g = dy[blocks[i], ...]
-        rows = xp.reshape(by_pixels(xp, g) if thin else g, (-1, w.shape[3]))
-        if wanted[1]:
-            columns = kept
+        images, g = x[blocks[i], ...], dy[blocks[i], ...]
+        rows: Any = None
+        if (wanted[1] and for_w is None) or (dx is not None and not gathers):
+            rows = xp.reshape(by_pixels(xp, g) if thin else g, (-1, w.shape[3]))
+        if for_w is not None:
+            parts[i] = lend(xp, w.shape, w.dtype, device_of(w))
+            for_w.filter_gradient(_padded(xp, images, padding, 1), g, stride, parts[i])
+        elif wanted[1]:
+            columns = kept[i]
             if columns is None:
-                columns = _columns(xp, x[blocks[i], ...], w.shape, stride, padding, size)
+                columns = _columns(xp, images, w.shape, stride, padding, size)
             parts[i] = xp.reshape(columns.mT @ rows, w.shape)
             del columns
         if dx is None:
             return
         target = dx[blocks[i], ...]
-        if gathers:
+        if for_x is not None:
+            for_x.forward(_padded(xp, g, around, 1), turned, (1, 1), target)
+        elif gathers:
             columns = _columns(xp, g, turned.shape, (1, 1), around, x.shape[1:3])
             _multiply(xp, columns, from_g, target, thin=False)
         else:
@@ -93,6 +111,21 @@ def backward(
 
     in_threads(work, range(len(blocks)), thread_count(xp))
     return dx, added(xp, w, parts) if wanted[1] else None
+
+
+def _direct(xp: Namespace, filters: int, y: Array, *others: Array) -> ModuleType | None:
+    """The kernels that need no matrix of pixels, for so many filters; None for the plain way."""
+    if not has_kernels_for(xp, y, *others):
+        return None
+    from .kernels.cpu import convolution
+
+    return convolution if convolution.fits(filters, y.dtype) else None
+
+
+def has_kernels_for(xp: Namespace, y: Array, *others: Array) -> bool:
+    """Whether to take kernels, which want one dtype, where y, or its gradient, comes out."""
+    fits = y.dtype in (xp.float32, xp.float64) and all(a.dtype == y.dtype for a in others)
+    return fits and has_kernels(xp, worth=y.size >= WORTH_KERNELS)
 
 
 def _gathers(w: Array, stride: Pair, padding: Pair) -> bool:

@@ -7,6 +7,7 @@ written once and read once, that takes longer than the work, and threads wait fo
 from __future__ import annotations
 
 import math
+import os
 import threading
 from typing import Any
 
@@ -22,6 +23,16 @@ TOO_LARGE = 2  # memory is not taken for an array that fills less than one part 
 
 _lock = threading.RLock()  # a loan may end within the block, when Python collects garbage
 _waiting: list[tuple[int, Any]] = []  # whose thread's cache it is in, and the memory
+
+
+def _renew_lock() -> None:
+    """For a process that was forked: whoever held the lock is not in it, to give it back."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def lend(xp: Namespace, shape: tuple[int, ...], dtype: Any, device: Device) -> Array:

@@ -12,8 +12,10 @@ from collections.abc import Iterator
 import array_api_compat
 import array_api_extra
 
+from ._memory import lend
 from ._place import Array, Device, Namespace, device_of, namespace_of, to_scalar
 
+LARGE = 2**14  # entries, from which on to lend memory takes less time than to have it cleared
 SMALL_INTEGERS = ("bool", "uint8", "int8", "uint16", "int16")  # exact in float32
 
 
@@ -155,11 +157,25 @@ def bincount(x: Array, weights: Array | None = None, minlength: int = 0) -> Arra
 
 
 def gather(x: Array, rows: Array) -> Array:
-    """The rows of `x` at these positions (n,) along its first axis."""
+    """The rows of `x` at these positions (n,), none negative, along its first axis."""
     xp = namespace_of(x, rows)
-    if array_api_compat.is_numpy_namespace(xp):
+    if not array_api_compat.is_numpy_namespace(xp):
+        return xp.take(x, rows, axis=0)
+    shape = (*rows.shape, *x.shape[1:])
+    if math.prod(shape) < LARGE:
         return x[rows]  # copies whole rows at once, in half the time of numpy.take
-    return xp.take(x, rows, axis=0)
+    # "clip", though the rows are there: by default it would fill memory of its own first.
+    return xp.take(x, rows, axis=0, out=lend(xp, shape, x.dtype, "cpu"), mode="clip")
+
+
+def product(x: Array, y: Array) -> Array:
+    """x @ y; a large one of two matrices of one dtype, on NumPy, in memory that is used again."""
+    if x.ndim == y.ndim == 2 and x.shape[0] * y.shape[1] >= LARGE and x.dtype == y.dtype:
+        xp = namespace_of(x, y)
+        if array_api_compat.is_numpy_namespace(xp):
+            shape = (x.shape[0], y.shape[1])
+            return xp.matmul(x, y, out=lend(xp, shape, x.dtype, device_of(x)))
+    return x @ y
 
 
 def add_scaled(target: Array, factor: float, x: Array) -> None:

@@ -33,9 +33,10 @@ _here = _Here()
 def thread_count(xp: Namespace) -> int:
     """How many threads to use: this process's processors, at most OMP_NUM_THREADS; 1 on a GPU.
 
-    OMP_NUM_THREADS is what users set to hold back every numerical library at once.
+    OMP_NUM_THREADS is what users set to hold back every numerical library at once. Work within
+    `in_threads` has the thread that it runs in.
     """
-    if not array_api_compat.is_numpy_namespace(xp):
+    if _here.is_worker or not array_api_compat.is_numpy_namespace(xp):
         return 1
     processors = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -49,13 +50,18 @@ def in_threads(
     parts: Iterable[Part],
     threads: int,
     tell: Callable[[int], None] | None = None,
+    abandon: Callable[[], None] | None = None,
 ) -> None:
     """Call `work` with each part, `threads` at a time; the parts must not touch each other's data.
 
     tell : is called, by the thread that called this, with the number of parts that are done.
+    abandon : is called where this thread fails or is interrupted, before it waits for the others:
+        for parts that wait for each other. As many of these as threads are worked on at once.
 
     Meanwhile products of matrices have one thread each: two pools that share the processors are
     slower than either. Work that itself asks for threads gets none, for the same reason.
+
+    An interruption ends the call once the parts that have begun are done; others are left out.
 
     The threads end with the call, so that a process may be forked between two, or with the
     `hot_loop` that the call stands in.
@@ -68,12 +74,17 @@ def in_threads(
                 tell(done)
         return
     if _here.loop is not None and tell is None:
-        _here.loop.in_threads(work, parts, threads)
+        _here.loop.in_threads(work, parts, threads, abandon)
         return
     with _one_blas_thread(), ThreadPoolExecutor(threads, initializer=_become_worker) as pool:
-        for done, _ in enumerate(pool.map(work, parts), start=1):
-            if tell is not None:
-                tell(done)
+        try:
+            for done, _ in enumerate(pool.map(work, parts), start=1):
+                if tell is not None:
+                    tell(done)
+        except BaseException:
+            if abandon is not None:
+                abandon()
+            raise
 
 
 def share_rows(n: int) -> int:
@@ -104,17 +115,29 @@ def hot_loop() -> Iterator[None]:
 
 
 class _HotLoop:
-    """The threads of a `hot_loop`. One queue hands them work, another tells how it ended."""
+    """The threads of a `hot_loop`, and the queue that hands them work."""
 
     def __init__(self) -> None:
         self._threads: list[threading.Thread] = []
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._ended: SimpleQueue[BaseException | None] = SimpleQueue()
         self._limit = ExitStack()
 
-    def in_threads(self, work: Callable[[Part], None], parts: list[Part], threads: int) -> None:
-        """See `in_threads`; this thread does a share of the work itself."""
+    def in_threads(
+        self,
+        work: Callable[[Part], None],
+        parts: list[Part],
+        threads: int,
+        abandon: Callable[[], None] | None,
+    ) -> None:
+        """See `in_threads`; this thread does a share of the work itself.
+
+        What has begun and ended each call notes for itself, so one that is interrupted leaves
+        nothing behind that the next one could take for its own.
+        """
         waiting = deque(parts)
+        begun: list[None] = []  # by a thread that helps, before it takes its first part
+        ended: list[BaseException | None] = []
+        wake: SimpleQueue[None] = SimpleQueue()
 
         def drain() -> None:
             while True:
@@ -124,32 +147,53 @@ class _HotLoop:
                     return
                 work(part)
 
+        def help_out() -> None:
+            failed = None
+            begun.append(None)
+            try:
+                drain()
+            except BaseException as error:
+                failed = error
+            ended.append(failed)
+            wake.put(None)
+
+        def give_up() -> None:
+            waiting.clear()
+            if abandon is not None:
+                abandon()
+
         self._start(threads - 1)
-        helpers = min(threads, len(parts)) - 1
-        for _ in range(helpers):
-            self._work.put(drain)
         failed: BaseException | None = None
-        _here.is_worker = True
         try:
+            for _ in range(min(threads, len(parts)) - 1):
+                self._work.put(help_out)
+            _here.is_worker = True
             drain()
         except BaseException as error:
             failed = error
-            waiting.clear()
+            give_up()
         finally:
             _here.is_worker = False
-        for _ in range(helpers):
-            ended = self._ended.get()
-            failed = failed or ended
-        if failed is not None:
-            raise failed
+        # Whoever begins from here on finds no part left, and need not be waited for.
+        while len(ended) < len(begun):
+            try:
+                wake.get()
+            except BaseException as error:  # an interruption
+                failed = error
+                give_up()
+        for reason in (failed, *ended):
+            if reason is not None:
+                raise reason
 
     def close(self) -> None:
         """End the threads, and give products of matrices their threads again."""
-        for _ in self._threads:
-            self._work.put(None)
-        for thread in self._threads:
-            thread.join()
-        self._limit.close()
+        try:
+            for _ in self._threads:
+                self._work.put(None)
+            for thread in self._threads:
+                thread.join()
+        finally:
+            self._limit.close()
 
     def _start(self, threads: int) -> None:
         if not self._threads:
@@ -161,12 +205,7 @@ class _HotLoop:
     def _serve(self) -> None:
         _become_worker()
         while (work := self._work.get()) is not None:
-            try:
-                work()
-            except BaseException as error:
-                self._ended.put(error)
-            else:
-                self._ended.put(None)
+            work()
 
 
 def one_thread_products(xp: Namespace) -> AbstractContextManager[Any]:

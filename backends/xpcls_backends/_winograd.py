@@ -13,7 +13,7 @@ overlap. Roundoff is about ten times that of a plain sum: relative 1e-5 in float
 
 Here the transforms are products too: of a small matrix with long rows, once for the rows of the
 tiles and once for their columns. In memory images lie as (H, W, n, C): what is gathered into
-tiles are long stretches. kernels/cpu/winograd.py has the four transforms in one pass each.
+tiles are long stretches. kernels/cpu/winograd.py does all of it in one pass.
 """
 
 from __future__ import annotations
@@ -60,33 +60,78 @@ _GG = np.kron(_G, _G)  # (36, 9): G g G^T of a flattened filter
 def transformed_filters(w: HostArray) -> HostArray:
     """G g G^T for each pair of channels: (3, 3, C, F) to (36, C, F)."""
     channels, filters = w.shape[2:]
-    flat = _GG.astype(w.dtype) @ np.reshape(w, (9, channels * filters))
-    return flat.reshape(SPAN * SPAN, channels, filters)
+    flat = lend(np, (SPAN * SPAN, channels * filters), w.dtype, None)
+    np.matmul(_GG.astype(w.dtype), np.reshape(w, (9, channels * filters)), out=flat)
+    found: HostArray = flat.reshape(SPAN * SPAN, channels, filters)
+    return found
 
 
-def filter_gradient(tiles: HostArray, of_products: HostArray) -> HostArray:
-    """What a block of images adds to the gradient of the filters: (3, 3, C, F).
-
-    tiles : (36, tiles, C), the inputs, of `into_tiles`. of_products : (36, tiles, F), of `spread`.
-    """
-    channels, filters = tiles.shape[2], of_products.shape[2]
-    of_filters = tiles.transpose(0, 2, 1) @ of_products
+def filter_gradient(of_filters: HostArray) -> HostArray:
+    """The gradient of filters from that of `transformed_filters`: (36, C, F) to (3, 3, C, F)."""
+    _, channels, filters = of_filters.shape
     flat = of_filters.reshape(SPAN * SPAN, channels * filters)
-    found: HostArray = _GG.T.astype(tiles.dtype) @ flat
+    found: HostArray = _GG.T.astype(of_filters.dtype) @ flat
     return found.reshape(3, 3, channels, filters)
 
 
-def empty_tiles(size: Pair, n: int, channels: int, dtype: np.dtype[Any]) -> HostArray:
-    """(36, tiles, C) for outputs of that size of n images, not set.
+def forward(x: HostArray, filters: HostArray, padding: Pair, y: HostArray) -> HostArray:
+    """Fill y (Ho, Wo, n, F) with the convolution of x (H, W, n, C) and transformed filters.
 
-    Each of the 36 is an odd number of the cache's lines from the next: at a power of two, as
-    images would have it, all 36 numbers of a tile would have the same place in the cache.
+    Images are in any order in memory. Returns the transformed images, for `backward`.
     """
+    size, n = y.shape[:2], y.shape[2]
+    tiles = empty_tiles(size, n, x.shape[3], y.dtype)
+    into_tiles(x, padding, tiles)
+    products = empty_tiles(size, n, y.shape[3], y.dtype)
+    outputs(np.matmul(tiles, filters, out=products), y)
+    return tiles
+
+
+def backward(
+    kept: HostArray | None,
+    x: HostArray,
+    turned: HostArray,
+    padding: Pair,
+    dy: HostArray,
+    dx: HostArray | None,
+    wants_w: bool,
+) -> HostArray | None:
+    """Fill dx, if there is one, and return the gradient of the transformed filters (36, C, F).
+
+    kept : what `forward` returned; None where it is to be made again. turned : the transformed
+    filters with their channels and filters exchanged, (36, F, C).
+    """
+    size, (n, n_filters) = dy.shape[:2], dy.shape[2:]
+    of_products = empty_tiles(size, n, n_filters, dy.dtype)
+    spread(dy, of_products)
+    of_filters: HostArray | None = None
+    if wants_w:
+        tiles = kept
+        if tiles is None:
+            tiles = empty_tiles(size, n, x.shape[3], dy.dtype)
+            into_tiles(x, padding, tiles)
+        shape = (SPAN * SPAN, x.shape[3], n_filters)
+        of_filters = lend(np, shape, dy.dtype, None)
+        np.matmul(tiles.transpose(0, 2, 1), of_products, out=of_filters)
+    if dx is not None:
+        of_tiles = empty_tiles(size, n, x.shape[3], dy.dtype)
+        add_up(np.matmul(of_products, turned, out=of_tiles), padding, dx)
+    return of_filters
+
+
+def empty_tiles(size: Pair, n: int, channels: int, dtype: np.dtype[Any]) -> HostArray:
+    """(36, tiles, C) for outputs of that size of n images, not set."""
     count = math.prod(tile_counts(size)) * n
-    lines = -(-count * channels * dtype.itemsize // LINE) | 1
-    apart = lines * LINE // dtype.itemsize
-    whole: HostArray = lend(np, (SPAN * SPAN, apart), dtype, None)
+    whole: HostArray = lend(np, (SPAN * SPAN, apart(count * channels, dtype)), dtype, None)
     return whole[:, : count * channels].reshape(SPAN * SPAN, count, channels)
+
+
+def apart(length: int, dtype: np.dtype[Any]) -> int:
+    """How far one of the 36 is to be from the next: an odd number of the cache's lines.
+
+    At a power of two, as images would have it, all would have the same place in the cache.
+    """
+    return (-(-length * dtype.itemsize // LINE) | 1) * LINE // dtype.itemsize
 
 
 def into_tiles(x: HostArray, padding: Pair, tiles: HostArray) -> None:

@@ -34,7 +34,7 @@ from ._elementwise import (
     where,
 )
 from ._gates import AddGate, Gate, MaxGate, MultiplyGate, SigmoidGate
-from ._images import avg_pool, conv2d, max_pool
+from ._images import avg_pool, biased_relu, conv2d, max_pool
 from ._losses import (
     hinge,
     one_vs_all,
@@ -62,6 +62,7 @@ __all__ = [
     "add",
     "avg_pool",
     "batch_norm",
+    "biased_relu",
     "broadcast_to",
     "concat",
     "conv2d",

@@ -1,4 +1,4 @@
-"""Operations on batches of images (N, H, W, C): convolution and pooling."""
+"""Operations on batches of images (N, H, W, C): convolution, its bias with ReLU, pooling."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from xpcls_backends import (
     convolve_backward,
     largest_of_windows,
     largest_of_windows_backward,
+    rectified,
+    rectified_backward,
     to_fill,
     windows_of,
 )
@@ -57,6 +59,15 @@ def _convolution(xp: Namespace, x: Array, w: Array, /, stride: Pair, padding: Pa
         raise ValueError("expected images (N, H, W, C) and filters (kh, kw, C, F) of one C")
     z, kept = convolve(x, w, stride, padding)
     return z, lambda g, wanted: convolve_backward(kept, g, *wanted)
+
+
+@operation
+def biased_relu(xp: Namespace, x: Array, b: Array, /) -> Result:
+    """max(x + b, 0) for x (..., C) and b (C,): `add` and `relu` in fewer passes."""
+    if b.ndim != 1 or x.ndim < 1 or x.shape[-1] != b.shape[0]:
+        raise ValueError("expected x of shape (..., C) and b of shape (C,)")
+    z = rectified(x, b)
+    return z, lambda g, wanted: rectified_backward(z, g)
 
 
 def max_pool(x: Any, size: int | Pair = 2, stride: int | Pair | None = None) -> Any:

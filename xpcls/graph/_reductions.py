@@ -6,7 +6,7 @@ import builtins
 import math
 from typing import Any
 
-from xpcls_backends import Array, Namespace, device_of
+from xpcls_backends import Array, Namespace, device_of, product
 
 from ._variable import Pulls, operation
 
@@ -65,7 +65,7 @@ def matmul(xp: Namespace, x: Array, y: Array, /) -> Result:
 
     dz/dx: g y^T, dz/dy: x^T g. The lecture's |Wx|^2, q = Wx, has df/dW = 2 q x^T.
     """
-    z = x @ y
+    z = product(x, y)
     rows = x[None, :] if x.ndim == 1 else x
     columns = y[:, None] if y.ndim == 1 else y
 
@@ -74,7 +74,7 @@ def matmul(xp: Namespace, x: Array, y: Array, /) -> Result:
             g = g[..., None]
         if x.ndim == 1:
             g = g[..., None, :]
-        found = g @ columns.mT
+        found = product(g, columns.mT)
         return _sum_of_stack(xp, found) if x.ndim == 1 else found
 
     def of_right(g: Array) -> Array:
@@ -82,7 +82,7 @@ def matmul(xp: Namespace, x: Array, y: Array, /) -> Result:
             g = g[..., None]
         if x.ndim == 1:
             g = g[..., None, :]
-        found = rows.mT @ g
+        found = product(rows.mT, g)
         return _sum_of_stack(xp, found) if y.ndim == 1 else found
 
     return z, (of_left, of_right)

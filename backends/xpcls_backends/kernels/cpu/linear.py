@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ._compile import compiled
+from ._team import LINE, fetch
 
 HINGE, SQUARED_HINGE, ONE_VS_ALL, STRUCTURED, SOFTMAX = range(5)
 KINDS = {
@@ -23,6 +24,7 @@ KINDS = {
 # Sums in any order, so that they are vectors; NaN and infinity are to come through, or training
 # could not tell that it diverges.
 ORDER_IS_FREE = {"reassoc", "contract", "nsz"}
+CLASSES = 5  # at a time, by four rows
 
 
 def loss_and_gradient(
@@ -32,14 +34,16 @@ def loss_and_gradient(
     rows: Any,
     classes: Any,
     factors: Any,
-    weights: Any,
+    templates: Any,
     offsets: Any,
 ) -> tuple[Any, Any, Any]:
-    """See `xpcls_backends.linear_kernel`."""
-    dtype = weights.dtype
-    templates = np.ascontiguousarray(weights.T)
-    of_templates = np.empty_like(templates)
-    of_offsets = np.empty_like(offsets)
+    """The sum of factor * loss of some rows of x, and its gradients.
+
+    rows : (n,) positions in x. classes, factors : (n,). templates : `padded` weights.
+    The gradients are with respect to the weights (D, C) and to offsets (C,).
+    """
+    dtype = templates.dtype
+    of_templates, of_offsets = np.empty_like(templates), np.empty_like(offsets)
     value = _add_rows(
         KINDS[loss],
         dtype.type(delta),
@@ -52,7 +56,24 @@ def loss_and_gradient(
         of_templates,
         of_offsets,
     )
-    return dtype.type(value), of_templates.T, of_offsets
+    return dtype.type(value), of_templates[:, : x.shape[1]].T, of_offsets
+
+
+def padded(weights: Any) -> Any:
+    """Templates (C, D or some more) of weights (D, C), filled up with 0."""
+    length, n_classes = weights.shape
+    templates = np.zeros((n_classes, stride(length, weights.itemsize)), weights.dtype)
+    templates[:, :length] = weights.T
+    return templates
+
+
+def stride(length: int, itemsize: int) -> int:
+    """How far apart the templates of two classes are to be: an odd number of lines of the cache.
+
+    They then do not claim the same places in it, as they do where D is a multiple of 1,024.
+    """
+    lines = -(-length * itemsize // LINE)
+    return (lines + (7 - lines) % 16) * LINE // itemsize
 
 
 @compiled(fastmath=ORDER_IS_FREE)
@@ -72,8 +93,8 @@ def _add_rows(
     n, n_classes = rows.shape[0], templates.shape[0]
     of_templates[:, :] = 0.0
     of_offsets[:] = 0.0
-    spare = np.zeros_like(templates[0])  # what a last class without a partner is paired with
-    scores = np.empty((4, n_classes + 1), templates.dtype)
+    spare = np.zeros((CLASSES, templates.shape[1]), templates.dtype)
+    scores = np.empty((4, -(-n_classes // CLASSES) * CLASSES), templates.dtype)
     total = 0.0
     for first in range(0, n, 4):
         count = min(4, n - first)
@@ -82,90 +103,113 @@ def _add_rows(
         x1 = x[rows[min(first + 1, n - 1)]]
         x2 = x[rows[min(first + 2, n - 1)]]
         x3 = x[rows[min(first + 3, n - 1)]]
-        _score_four(x0, x1, x2, x3, templates, offsets, scores)
-        scores[count:, :] = 0.0
+        for c in range(0, n_classes, CLASSES):
+            score_four(x0, x1, x2, x3, templates, c, scores)
         for r in range(count):
             i = first + r
-            total += _loss_of_row(kind, delta, scores[r, :n_classes], classes[i], factors[i])
+            for c in range(n_classes):
+                scores[r, c] += offsets[c]
+            total += loss_of_row(kind, delta, scores[r, :n_classes], classes[i], factors[i])
             for c in range(n_classes):
                 of_offsets[c] += scores[r, c]
-        scores[:, n_classes] = 0.0
-        for c in range(0, n_classes, 2):
-            other = of_templates[c + 1] if c + 1 < n_classes else spare
-            _add_four(x0, x1, x2, x3, scores, c, of_templates[c], other)
+        scores[count:, :] = 0.0
+        scores[:, n_classes:] = 0.0
+        for c in range(0, n_classes, CLASSES):
+            for i in range(first + 4, min(first + 8, n)):
+                fetch_share(x[rows[i]], c, n_classes)
+            add_four(x0, x1, x2, x3, scores, c, of_templates, spare)
     return total
 
 
+@compiled()
+def fetch_share(row: Any, c: Any, n_classes: Any) -> None:
+    """Ask for the share of a row that falls to these classes, so that not all comes at once."""
+    length = row.shape[0]
+    begin, end = length * c // n_classes, length * min(c + CLASSES, n_classes) // n_classes
+    for d in range(begin, end, LINE // row.itemsize):
+        fetch(row, d)
+
+
 @compiled(fastmath=ORDER_IS_FREE)
-def _score_four(
-    x0: Any, x1: Any, x2: Any, x3: Any, templates: Any, offsets: Any, scores: Any
-) -> None:
-    """Scores of four rows, five classes at a time: twenty sums are as many as registers hold."""
-    n_classes, length = templates.shape
-    kind = templates.dtype.type
-    for c in range(0, n_classes, 5):
-        k0, k1, k2 = c, min(c + 1, n_classes - 1), min(c + 2, n_classes - 1)
-        k3, k4 = min(c + 3, n_classes - 1), min(c + 4, n_classes - 1)
-        w0, w1, w2 = templates[k0], templates[k1], templates[k2]
-        w3, w4 = templates[k3], templates[k4]
-        s00 = s01 = s02 = s03 = s04 = kind(0.0)
-        s10 = s11 = s12 = s13 = s14 = kind(0.0)
-        s20 = s21 = s22 = s23 = s24 = kind(0.0)
-        s30 = s31 = s32 = s33 = s34 = kind(0.0)
-        for d in range(length):
-            a, b, e, f = kind(x0[d]), kind(x1[d]), kind(x2[d]), kind(x3[d])
-            s00 += a * w0[d]
-            s01 += a * w1[d]
-            s02 += a * w2[d]
-            s03 += a * w3[d]
-            s04 += a * w4[d]
-            s10 += b * w0[d]
-            s11 += b * w1[d]
-            s12 += b * w2[d]
-            s13 += b * w3[d]
-            s14 += b * w4[d]
-            s20 += e * w0[d]
-            s21 += e * w1[d]
-            s22 += e * w2[d]
-            s23 += e * w3[d]
-            s24 += e * w4[d]
-            s30 += f * w0[d]
-            s31 += f * w1[d]
-            s32 += f * w2[d]
-            s33 += f * w3[d]
-            s34 += f * w4[d]
-        _put(scores, k0, offsets[k0], s00, s10, s20, s30)
-        _put(scores, k1, offsets[k1], s01, s11, s21, s31)
-        _put(scores, k2, offsets[k2], s02, s12, s22, s32)
-        _put(scores, k3, offsets[k3], s03, s13, s23, s33)
-        _put(scores, k4, offsets[k4], s04, s14, s24, s34)
+def score_four(x0: Any, x1: Any, x2: Any, x3: Any, templates: Any, c: Any, scores: Any) -> None:
+    """Scores of four rows and five classes: twenty sums are as many as registers hold.
+
+    Where fewer classes are left, the last stands in for the others.
+    """
+    kind, last = templates.dtype.type, templates.shape[0] - 1
+    w0, w1, w2 = templates[c], templates[min(c + 1, last)], templates[min(c + 2, last)]
+    w3, w4 = templates[min(c + 3, last)], templates[min(c + 4, last)]
+    s00 = s01 = s02 = s03 = s04 = kind(0.0)
+    s10 = s11 = s12 = s13 = s14 = kind(0.0)
+    s20 = s21 = s22 = s23 = s24 = kind(0.0)
+    s30 = s31 = s32 = s33 = s34 = kind(0.0)
+    for d in range(x0.shape[0]):
+        a, b, e, f = kind(x0[d]), kind(x1[d]), kind(x2[d]), kind(x3[d])
+        s00 += a * w0[d]
+        s01 += a * w1[d]
+        s02 += a * w2[d]
+        s03 += a * w3[d]
+        s04 += a * w4[d]
+        s10 += b * w0[d]
+        s11 += b * w1[d]
+        s12 += b * w2[d]
+        s13 += b * w3[d]
+        s14 += b * w4[d]
+        s20 += e * w0[d]
+        s21 += e * w1[d]
+        s22 += e * w2[d]
+        s23 += e * w3[d]
+        s24 += e * w4[d]
+        s30 += f * w0[d]
+        s31 += f * w1[d]
+        s32 += f * w2[d]
+        s33 += f * w3[d]
+        s34 += f * w4[d]
+    _put(scores[0], c, s00, s01, s02, s03, s04)
+    _put(scores[1], c, s10, s11, s12, s13, s14)
+    _put(scores[2], c, s20, s21, s22, s23, s24)
+    _put(scores[3], c, s30, s31, s32, s33, s34)
 
 
 @compiled()
-def _put(scores: Any, k: Any, offset: Any, s0: Any, s1: Any, s2: Any, s3: Any) -> None:
-    """The scores of one class."""
-    scores[0, k] = s0 + offset
-    scores[1, k] = s1 + offset
-    scores[2, k] = s2 + offset
-    scores[3, k] = s3 + offset
+def _put(scores: Any, c: Any, s0: Any, s1: Any, s2: Any, s3: Any, s4: Any) -> None:
+    """Five scores of one row."""
+    scores[c] = s0
+    scores[c + 1] = s1
+    scores[c + 2] = s2
+    scores[c + 3] = s3
+    scores[c + 4] = s4
 
 
 @compiled(fastmath=ORDER_IS_FREE)
-def _add_four(
-    x0: Any, x1: Any, x2: Any, x3: Any, factors: Any, c: Any, first: Any, second: Any
+def add_four(
+    x0: Any, x1: Any, x2: Any, x3: Any, g: Any, c: Any, of_templates: Any, spare: Any
 ) -> None:
-    """first += sum of factors[r, c] x_r, and second with c + 1."""
-    kind = factors.dtype.type
-    a0, a1, a2, a3 = factors[0, c], factors[1, c], factors[2, c], factors[3, c]
-    b0, b1, b2, b3 = factors[0, c + 1], factors[1, c + 1], factors[2, c + 1], factors[3, c + 1]
-    for d in range(first.shape[0]):
+    """Add g[r, c] x_r, of four rows, to the gradients of five classes.
+
+    spare : (5, ...) takes in those of classes beyond the last, whose g is 0.
+    """
+    kind, n_classes = g.dtype.type, of_templates.shape[0]
+    t0 = of_templates[c]
+    t1 = of_templates[c + 1] if c + 1 < n_classes else spare[1]
+    t2 = of_templates[c + 2] if c + 2 < n_classes else spare[2]
+    t3 = of_templates[c + 3] if c + 3 < n_classes else spare[3]
+    t4 = of_templates[c + 4] if c + 4 < n_classes else spare[4]
+    a0, a1, a2, a3, a4 = g[0, c], g[0, c + 1], g[0, c + 2], g[0, c + 3], g[0, c + 4]
+    b0, b1, b2, b3, b4 = g[1, c], g[1, c + 1], g[1, c + 2], g[1, c + 3], g[1, c + 4]
+    e0, e1, e2, e3, e4 = g[2, c], g[2, c + 1], g[2, c + 2], g[2, c + 3], g[2, c + 4]
+    f0, f1, f2, f3, f4 = g[3, c], g[3, c + 1], g[3, c + 2], g[3, c + 3], g[3, c + 4]
+    for d in range(x0.shape[0]):
         p, q, r, s = kind(x0[d]), kind(x1[d]), kind(x2[d]), kind(x3[d])
-        first[d] += a0 * p + a1 * q + a2 * r + a3 * s
-        second[d] += b0 * p + b1 * q + b2 * r + b3 * s
+        t0[d] = t0[d] + a0 * p + b0 * q + e0 * r + f0 * s
+        t1[d] = t1[d] + a1 * p + b1 * q + e1 * r + f1 * s
+        t2[d] = t2[d] + a2 * p + b2 * q + e2 * r + f2 * s
+        t3[d] = t3[d] + a3 * p + b3 * q + e3 * r + f3 * s
+        t4[d] = t4[d] + a4 * p + b4 * q + e4 * r + f4 * s
 
 
 @compiled(fastmath=ORDER_IS_FREE)
-def _loss_of_row(kind: Any, delta: Any, s: Any, y: Any, factor: Any) -> Any:
+def loss_of_row(kind: Any, delta: Any, s: Any, y: Any, factor: Any) -> Any:
     """factor * loss of the scores of one row, which become its gradient; see `xpcls.losses`.
 
     Comparisons are put so that NaN goes on into the loss.

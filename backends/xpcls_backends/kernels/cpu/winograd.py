@@ -1,4 +1,6 @@
-"""Winograd's transforms, each in one pass: what is read into registers is written transformed.
+"""Winograd's convolution in one call: some tiles are transformed, multiplied, and put together.
+
+Each transform is one pass: what is read into registers is written transformed.
 
     gather     of every tile of images d, S x S pixels, to M d M^T, R x R numbers
     scatter    of R x R numbers m, to M m M^T, S x S pixels of a tile of images
@@ -20,17 +22,22 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from xpcls_backends._winograd import AT, BT, TILE, tile_counts
+from xpcls_backends._memory import lend
+from xpcls_backends._ops import rows_within
+from xpcls_backends._winograd import AT, BT, SPAN, TILE, apart, tile_counts
 
 from ._compile import compiled
-from ._tiles import LANES
+from ._products import FUSED, I64, VECTOR, lanes_of, multiply
 
 HostArray = np.ndarray[Any, Any]
 Pair = tuple[int, int]
+Triple = tuple[int, int, int]
+# An address; bytes from one row, column and run of channels to the next; how many of each; bytes
+# from one run to the next among tiles; (2, length of a run): zeros, and what nobody reads.
+Images = tuple[int, Triple, Triple, int, HostArray]
 Grid = list[list[ir.Value]]
 
-I64 = ir.IntType(64)
-FUSED = ("contract",)  # a product and a sum may be one instruction
+CHUNK = 2**19  # bytes of tiles that are worked on at a time: a part of a core's own cache
 
 
 def _tile(matrix: HostArray, gathers: bool, overlap: int = 0) -> Any:
@@ -67,7 +74,7 @@ def _tile(matrix: HostArray, gathers: bool, overlap: int = 0) -> Any:
     ) -> Any:
         number = {32: ir.FloatType(), 64: ir.DoubleType()}[like.dtype.bitwidth]
         itemsize = like.dtype.bitwidth // 8
-        lanes = 4 * LANES // itemsize
+        lanes = VECTOR // itemsize
 
         def generate(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
             _, images, tiles, down, right, apart, above, beside, *rest = arguments
@@ -166,60 +173,165 @@ _add_inputs = _tile(BT.T, gathers=False, overlap=2)
 
 @compiled()
 def _walk(
-    kind: int,
-    images: int,
-    strides: tuple[int, int, int],
-    size: tuple[int, int, int],
-    start: Pair,
-    tiles: int,
-    apart: int,
-    counts: Pair,
-    margin: HostArray,
+    kind: int, images: Images, start: Pair, tiles: HostArray, counts: Pair, some: Pair
 ) -> None:
-    """One of the transforms, over all tiles and runs of channels.
+    """One of the transforms, over some tiles, from and to, and all runs of channels.
 
-    images, tiles : addresses. strides : in bytes, from one row, column and run to the next.
-    size : how many of each. start : padding. apart : bytes from one number of a tile to the next.
-    margin : (2, length of a run): zeros, and what nobody reads.
+    start : padding, or (0, 0). tiles : (36, bytes and more). counts : of all tiles.
     """
-    down, right, onward = strides
-    height, width, runs = size
+    address, (down, right, onward), (height, width, runs), across, margin = images
     length, itemsize = margin.shape[1], margin.itemsize
     zeros = margin.ctypes.data
     unread = zeros + length * itemsize
-    for i in range(counts[0]):
-        for j in range(counts[1]):
-            for run in range(runs):
-                place = (margin, images + run * onward, tiles, down, right, apart, i, j)
-                edges = (*start, height, width, zeros, unread, length)
-                if kind == _GATHER_INPUTS:
-                    _gather_inputs(*place, *edges)
-                elif kind == _GATHER_OUTPUTS:
-                    _gather_outputs(*place, *edges)
-                elif kind == _SCATTER_OUTPUTS:
-                    _scatter_outputs(*place, *edges)
-                else:
-                    _add_inputs(*place, *edges)
-                tiles += length * itemsize
+    apart, into = tiles.strides[0], tiles.ctypes.data
+    for tile in range(some[0], some[1]):
+        i, j = divmod(tile, counts[1])
+        for run in range(runs):
+            place = (margin, address + run * onward, into, down, right, apart, i, j)
+            edges = (start[0], start[1], height, width, zeros, unread, length)
+            if kind == _GATHER_INPUTS:
+                _gather_inputs(*place, *edges)
+            elif kind == _GATHER_OUTPUTS:
+                _gather_outputs(*place, *edges)
+            elif kind == _SCATTER_OUTPUTS:
+                _scatter_outputs(*place, *edges)
+            else:
+                _add_inputs(*place, *edges)
+            into += across
 
 
-def into_tiles(x: HostArray, padding: Pair, tiles: HostArray) -> None:
-    """See `into_tiles` of _winograd.py; likewise below."""
-    size = x.shape[0] + 2 * padding[0] - 2, x.shape[1] + 2 * padding[1] - 2
-    _over(_GATHER_INPUTS, _by_channels(x), padding, tiles, size)
+@compiled()
+def _multiply(
+    a: HostArray, of_a: Pair, b: HostArray, b_row: int, c: HostArray, size: Pair, adds: bool
+) -> None:
+    """For each of the 36 numbers a product of matrices.
+
+    of_a : the bytes from one row of a to the next, and from one column. b_row : from one row of b
+    to the next, and of c. size : rows, and columns, of a; rows in between for the others.
+    """
+    for k in range(a.shape[0]):
+        multiply(
+            a,
+            a.ctypes.data + k * a.strides[0],
+            (of_a[0], of_a[1], 0),
+            b.ctypes.data + k * b.strides[0],
+            (b_row, 0),
+            c.ctypes.data + k * c.strides[0],
+            b_row,
+            (size[0], b_row // VECTOR, size[1], 1),
+            adds,
+        )
 
 
-def outputs(tiles: HostArray, y: HostArray) -> None:
-    _over(_SCATTER_OUTPUTS, y, (0, 0), tiles, y.shape[:2])
+@compiled()
+def _forward(
+    x: Images,
+    padding: Pair,
+    filters: HostArray,
+    y: Images,
+    tiles: HostArray,
+    products: HostArray,
+    counts: Pair,
+    at_once: int,
+    n: int,
+) -> None:
+    """Some tiles after the other; what is made of them stays in the cache."""
+    _, channels, wide = filters.shape
+    itemsize = filters.itemsize
+    for first in range(0, counts[0] * counts[1], at_once):
+        some = first, min(first + at_once, counts[0] * counts[1])
+        _walk(_GATHER_INPUTS, x, padding, tiles, counts, some)
+        size = (some[1] - some[0]) * n, channels
+        of_tiles = channels * itemsize, itemsize
+        _multiply(tiles, of_tiles, filters, wide * itemsize, products, size, False)
+        _walk(_SCATTER_OUTPUTS, y, (0, 0), products, counts, some)
 
 
-def spread(dy: HostArray, tiles: HostArray) -> None:
-    _over(_GATHER_OUTPUTS, _by_channels(dy), (0, 0), tiles, dy.shape[:2])
+@compiled()
+def _backward(
+    x: Images,
+    padding: Pair,
+    dy: Images,
+    turned: HostArray,
+    dx: Images,
+    of_filters: HostArray,
+    tiles: HostArray,
+    of_products: HostArray,
+    of_tiles: HostArray,
+    counts: Pair,
+    at_once: int,
+    n: int,
+) -> None:
+    """Of no filters, or tiles, where their gradient is not wanted."""
+    _, n_filters, wide_x = turned.shape
+    _, channels, wide_y = of_filters.shape
+    itemsize = turned.itemsize
+    for first in range(0, counts[0] * counts[1], at_once):
+        some = first, min(first + at_once, counts[0] * counts[1])
+        rows = (some[1] - some[0]) * n
+        _walk(_GATHER_OUTPUTS, dy, (0, 0), of_products, counts, some)
+        if of_filters.shape[0]:
+            _walk(_GATHER_INPUTS, x, padding, tiles, counts, some)
+            across = itemsize, channels * itemsize
+            size = channels, rows
+            _multiply(tiles, across, of_products, wide_y * itemsize, of_filters, size, first > 0)
+        if of_tiles.shape[0]:
+            across = wide_y * itemsize, itemsize
+            size = rows, n_filters
+            _multiply(of_products, across, turned, wide_x * itemsize, of_tiles, size, False)
+            _walk(_ADD_INPUTS, dx, padding, of_tiles, counts, some)
 
 
-def add_up(tiles: HostArray, padding: Pair, dx: HostArray) -> None:
-    size = dx.shape[0] + 2 * padding[0] - 2, dx.shape[1] + 2 * padding[1] - 2
-    _over(_ADD_INPUTS, dx, padding, tiles, size)
+def forward(x: HostArray, filters: HostArray, padding: Pair, y: HostArray) -> None:
+    """See `forward` of _winograd.py; likewise below."""
+    x, filters = _by_channels(x), _whole(filters)
+    n, (channels, wide) = x.shape[2], filters.shape[1:]
+    counts = tile_counts(y.shape[:2])
+    at_once = _tiles_at_once(n, channels, wide, y.dtype)
+    _forward(
+        _images(x, channels),
+        padding,
+        filters,
+        _images(y, wide),
+        _scratch(at_once * n * channels, y.dtype),
+        _scratch(at_once * n * wide, y.dtype),
+        counts,
+        at_once,
+        n,
+    )
+
+
+def backward(
+    kept: HostArray | None,
+    x: HostArray,
+    turned: HostArray,
+    padding: Pair,
+    dy: HostArray,
+    dx: HostArray | None,
+    wants_w: bool,
+) -> HostArray | None:
+    (n, channels), n_filters = x.shape[2:], dy.shape[3]
+    none = np.empty((0, 0), dy.dtype)
+    x, dy, turned = _by_channels(x), _by_channels(dy), _whole(turned)
+    wide_x, wide_y = turned.shape[2], _whole_length(n_filters, dy.dtype)
+    at_once = _tiles_at_once(n, max(channels, wide_x), wide_y, dy.dtype)
+    of_filters = lend(np, (SPAN * SPAN if wants_w else 0, channels, wide_y), dy.dtype, None)
+    given = _images(x, channels)
+    _backward(
+        given,
+        padding,
+        _images(dy, wide_y),
+        turned,
+        given if dx is None else _images(dx, wide_x),
+        of_filters,
+        _scratch(at_once * n * channels, dy.dtype) if wants_w else none,
+        _scratch(at_once * n * wide_y, dy.dtype),
+        none if dx is None else _scratch(at_once * n * wide_x, dy.dtype),
+        tile_counts(dy.shape[:2]),
+        at_once,
+        n,
+    )
+    return of_filters[:, :, :n_filters] if wants_w else None
 
 
 def _by_channels(images: HostArray) -> HostArray:
@@ -227,19 +339,50 @@ def _by_channels(images: HostArray) -> HostArray:
     return images if images.strides[3] == images.itemsize else np.ascontiguousarray(images)
 
 
-def _over(kind: int, images: HostArray, start: Pair, tiles: HostArray, size: Pair) -> None:
-    """One of the transforms, for outputs of that size."""
+def _images(images: HostArray, wide: int) -> Images:
+    """What `_walk` takes: images (H, W, n, C) whose tiles have rows of `wide` numbers each.
+
+    It holds their address alone: whoever calls keeps them.
+    """
     height, width, n, channels = images.shape
     down, right, between, _ = images.strides
-    runs, length = (1, n * channels) if between == channels * images.itemsize else (n, channels)
-    _walk(
-        kind,
+    runs, length = n, channels
+    if between == channels * images.itemsize and wide == channels:  # all images in one run
+        runs, length, wide = 1, n * channels, n * channels
+    margin = np.zeros((2, length), images.dtype)
+    strides = down, right, between
+    return (
         images.ctypes.data,
-        (down, right, between),
+        strides,
         (height, width, runs),
-        start,
-        tiles.ctypes.data,
-        tiles.strides[0],
-        tile_counts(size),
-        np.zeros((2, length), images.dtype),
+        wide * images.itemsize,
+        margin,
     )
+
+
+def _tiles_at_once(n: int, channels: int, filters: int, dtype: np.dtype[Any]) -> int:
+    """How many tiles of n images, so that they fill the cache, or as much as the filters do."""
+    numbers = SPAN * SPAN * dtype.itemsize
+    room = max(CHUNK, numbers * channels * filters)
+    return rows_within(room, numbers * n * (channels + filters))
+
+
+def _scratch(length: int, dtype: np.dtype[Any]) -> HostArray:
+    scratch: HostArray = lend(np, (SPAN * SPAN, apart(length, dtype)), dtype, None)
+    return scratch
+
+
+def _whole_length(length: int, dtype: np.dtype[Any]) -> int:
+    lanes = lanes_of(dtype)
+    return -(-length // lanes) * lanes
+
+
+def _whole(filters: HostArray) -> HostArray:
+    """Filters (36, C, F) with rows of whole vectors; what is left over is 0."""
+    channels, n_filters = filters.shape[1:]
+    wide = _whole_length(n_filters, filters.dtype)
+    if wide == n_filters:
+        return filters
+    whole = np.zeros((SPAN * SPAN, channels, wide), filters.dtype)
+    whole[:, :, :n_filters] = filters
+    return whole
