@@ -94,7 +94,7 @@ class Index:
 
     points : (n_points, D), real; a reference is kept, so do not change them afterwards.
     keep : with kernels (the extra `fast`) codes of uint8 and float32 rows are made in the first
-        search and kept: a byte for each number, or two.
+        search and kept: a byte for each number, or two. Without, two numbers for each row.
     """
 
     def __init__(self, points: Array, *, keep: bool = True) -> None:
@@ -148,7 +148,8 @@ class Index:
         tiles = plan_tiles(scan, queries.shape[0], points, k, m, budget)
         dtype = getattr(scan.dtype, "__name__", str(scan.dtype)).rpartition(".")[2]
         name = "direct distances" if tiles.all_rows else dtype
-        return Plan(name, tiles.queries, tiles.points, m, budget, kept=0)
+        sizes = 0 if scan.sizes is None or not self._keep else 2 * scan.width * points.shape[0]
+        return Plan(name, tiles.queries, tiles.points, m, budget, kept=sizes)
 
     def _check(self, queries: Array, k: int, metric: str, memory_budget: int | None) -> int:
         """Raise for what cannot be searched; the bytes of scratch."""
