@@ -69,11 +69,12 @@ def test_a_plan_is_a_line_with_its_numbers(backend: Backend) -> None:
     points, queries = rows(backend, 5000, 40, 1, "float32"), rows(backend, 300, 40, 2, "float32")
     with asking_for_kernels(False):
         plan = Index(points).plan(queries, 3, "l2", 2**20)
-    assert plan.scratch == 2**20 and plan.kept == 0
+    assert plan.scratch == 2**20 and plan.kept == 8 * 5000  # two numbers a point
     assert plan.candidates >= 3 and 1 <= plan.queries <= 300 and 1 <= plan.points <= 5000
     assert str(plan) == (
         f"scan by float32: {plan.queries:,} queries by {plan.points:,} points at a time, "
-        f"{plan.candidates:,} candidates a query, at most 1,048,576 bytes of scratch"
+        f"{plan.candidates:,} candidates a query, at most 1,048,576 bytes of scratch; "
+        "40,000 bytes are kept for more searches"
     )
     smaller = Index(points).plan(queries, 3, "l2", 2**18)
     assert smaller.queries * smaller.points < plan.queries * plan.points
