@@ -1,12 +1,9 @@
-"""The kernel that searches nearest rows: its bound, its answers, its memory, its instructions."""
+"""The kernel that searches nearest rows: its bound, its answers, its memory."""
 
 from __future__ import annotations
 
 import copy
-import os
 import pickle
-import subprocess
-import sys
 from fractions import Fraction
 from typing import Any
 
@@ -29,12 +26,6 @@ from xpcls_backends.kernels.cpu import _rounding, _tiles, neighbors
 
 NUMPY = get_backend("numpy")
 BUDGET = 2**24
-# What numba compiles for is set by these: the newest CPU with AVX2 but not AVX-512, and none.
-AVX2 = {
-    "NUMBA_CPU_NAME": "haswell",
-    "NUMBA_CPU_FEATURES": "+64bit,+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma",
-}
-OTHERS = {"AVX2": AVX2, "128-bit vectors": {"NUMBA_ENABLE_AVX": "0"}}
 
 
 def search(
@@ -269,38 +260,3 @@ def test_without_memory_for_all_codes_they_are_made_in_tiles(
         expected = nearest(points[:300], points, 3)
     assert packed[0] == 4000 and max(packed[1:]) <= 2000
     np.testing.assert_array_equal(found[1], expected[1])
-
-
-COMPARE = """
-import numpy as np
-from xpcls.distances import nearest
-from xpcls_backends.kernels import asking_for_kernels
-from xpcls_backends.kernels.cpu import _tiles
-rng = np.random.default_rng(0)
-smooth = np.cumsum(rng.normal(size=(400, 61)), axis=1).astype("float32")
-pixels = rng.integers(0, 256, (400, 61), dtype="uint8")
-pixels[200:] = pixels[:200]
-for rows in (smooth, pixels):
-    for metric in ("l1", "l2"):
-        answers = []
-        for kernels in (True, False):
-            with asking_for_kernels(kernels):
-                answers.append(nearest(rows[::9], rows, 7, metric)[1])
-        assert (answers[0] == answers[1]).all(), (rows.dtype, metric)
-print(_tiles.NAME)
-"""
-
-
-@pytest.mark.skipif(not _tiles.AVX2, reason="this CPU has no AVX2 to compile for")
-@pytest.mark.parametrize("name", OTHERS)
-def test_other_instructions_give_the_same_neighbours(name: str) -> None:
-    """In a process of their own, since numba compiles for one kind of CPU."""
-    path = os.pathsep.join(path for path in sys.path if path)
-    done = subprocess.run(
-        [sys.executable, "-c", COMPARE],
-        env={**os.environ, **OTHERS[name], "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split("\n")[0] == name
