@@ -67,7 +67,7 @@ from ._rows import (
 LEAST_SCRATCH = 2**22  # of a budget for each thread; with less, blocks are too small to share
 WIDE = 8  # bytes of a number in the widest dtype
 SIZES = 8  # of a budget the part that the sizes of points as they are may take
-WEIGHT = 4.0
+WEIGHT = 4.0  # the most that t may be; beyond, to copy and centre rows leaves less in doubt
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def backward(
         if not inputs or g is None:  # made by hand, or without influence, as a condition is
             continue
         shares = pulls if type(pulls) is tuple else _shares(node, g)
-        for given, pull in zip(inputs, shares):  # noqa: B905  # the inner loop of training
+        for given, pull in zip(inputs, shares, strict=True):  # the inner loop of training
             if pull is None or type(given) is not Variable:
                 continue
             part, value, had = pull(g), given.value, given.grad
