@@ -7,6 +7,10 @@ CuPy, for what the array API standard does not have.
 
 Without a CUDA device the CuPy tests are skipped, and the header and the summary say why. They
 fail instead with `--backend cupy` or with XPCLS_REQUIRE=cupy in the environment.
+
+With `--backend fakecupy`, and only then, a stand-in for CuPy takes its place in the whole process:
+NumPy with CuPy's names and restrictions, which counts launches and waits; see cuda/fakecupy. It
+needs a wheel of CuPy and no GPU.
 """
 
 from __future__ import annotations
@@ -26,8 +30,9 @@ from xpcls_backends import Backend, get_backend, why_not
 from xpcls_backends.testing import forbid_host_reads
 
 STRICT = {"strict-device1": "device1", "strict-no_float64": "no_float64"}
-NATIVE = ("numpy", "cupy")
-NAMES = ("numpy", *STRICT, "cupy")
+STAND_IN = "fakecupy"
+NATIVE = ("numpy", "cupy", STAND_IN)
+NAMES = ("numpy", *STRICT, "cupy")  # those that are run where none is chosen
 
 array_api_strict.set_array_api_strict_flags(api_version="2024.12")
 
@@ -46,18 +51,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--backend",
         action="append",
-        choices=NAMES,
+        choices=(*NAMES, STAND_IN),
         help="run on this backend only, and fail where it is not usable; may be repeated",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    known = {*NATIVE, "kernels"}
+    known = {"numpy", "cupy", "kernels"}
     unknown = _named_in_environment() - known
     if unknown:
         raise pytest.UsageError(
             f"XPCLS_REQUIRE names {', '.join(sorted(unknown))}, expected {', '.join(sorted(known))}"
         )
+    if STAND_IN in _chosen(config):
+        if "cupy" in _chosen(config):
+            raise pytest.UsageError("--backend fakecupy takes the place of --backend cupy")
+        from tests.cuda import fakecupy  # which other runs have no use for
+
+        try:
+            fakecupy.install()
+        except ImportError as error:
+            raise pytest.UsageError(f"--backend fakecupy: {error}") from error
 
 
 def _named_in_environment() -> set[str]:
@@ -81,7 +95,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    for fixture, names in (("backend", NAMES), ("native", NATIVE)):
+    for fixture, names in (("backend", (*NAMES, STAND_IN)), ("native", NATIVE)):
         if fixture in metafunc.fixturenames:
             chosen = [name for name in _chosen(metafunc.config) if name in names]
             params = [
@@ -106,7 +120,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def _backend(name: str) -> Backend:
     if name in STRICT:
         return Backend(name, array_api_strict, array_api_strict.Device(STRICT[name]))
-    return get_backend(name)
+    return get_backend("cupy" if name == STAND_IN else name)
 
 
 @pytest.fixture(scope="session")

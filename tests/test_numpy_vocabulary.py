@@ -154,7 +154,8 @@ def test_dot_of_the_library(native: Backend) -> None:
     dot, matrix = native.xp.dot, native.asarray([[1, 2, 0], [3, 5, 1]])
     assert numbers(dot(native.asarray([1, 1]), matrix)) == [4, 7, 1]
     assert dot(native.asarray([1, 1]), matrix).shape == (3,)
-    assert numbers(dot(matrix, 2)) == [[2, 4, 0], [6, 10, 2]]
+    if native.name == "numpy":  # of CuPy it takes no number; `2 * matrix` is the same everywhere
+        assert numbers(dot(matrix, 2)) == [[2, 4, 0], [6, 10, 2]]
     assert numbers(dot(matrix, matrix.T)) == [[5, 13], [13, 35]]
 
 

@@ -1,0 +1,60 @@
+"""What a GPU would be asked to do: kernels launched, waits for the device, transfers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Trace:
+    """Counts of one block of code; `names` has every event, in order."""
+
+    launches: int = 0
+    syncs: int = 0  # the host waits until the device has done all it was given
+    to_device: int = 0  # copies from the host's memory
+    to_host: int = 0
+    names: list[str] = field(default_factory=list)
+
+
+_open: list[Trace] = []
+
+
+@contextlib.contextmanager
+def trace() -> Iterator[Trace]:
+    """Count what happens in the block; blocks may be nested."""
+    found = Trace()
+    _open.append(found)
+    try:
+        yield found
+    finally:
+        _open[:] = [other for other in _open if other is not found]
+
+
+def launch(name: str, times: int = 1) -> None:
+    """So many kernels (or fills of memory) were launched."""
+    for found in _open:
+        found.launches += times
+        found.names.append(name if times == 1 else f"{name} x{times}")
+
+
+def upload(name: str) -> None:
+    """A copy from the host. CuPy stages it, so nobody waits (core.pyx: _array_default)."""
+    for found in _open:
+        found.to_device += 1
+        found.names.append(f"to device: {name}")
+
+
+def read(name: str) -> None:
+    """A copy to the host, which has to wait for it."""
+    for found in _open:
+        found.to_host += 1
+    wait(name)
+
+
+def wait(name: str) -> None:
+    """A wait for the device."""
+    for found in _open:
+        found.syncs += 1
+        found.names.append(f"wait: {name}")
