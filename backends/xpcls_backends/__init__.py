@@ -52,7 +52,7 @@ from ._pooling import (
 )
 from ._random import HostGenerator, Seed, choice, counter_bits, host_generator
 from ._rectified import rectified, rectified_backward
-from ._search import RowSearch, halved_budget, row_search
+from ._search import RowSearch, candidate_keys, halved_budget, row_search
 from ._select import Backend, BackendUnavailable, get_backend, usable, why_not
 from ._tables import MISSING, masked_column
 from ._threads import hot_loop, in_threads, one_thread_products, share_rows, thread_count
@@ -74,6 +74,7 @@ __all__ = [
     "add_scaled",
     "as_array",
     "bincount",
+    "candidate_keys",
     "choice",
     "color_kernel",
     "column_names",

@@ -10,7 +10,7 @@ from typing import Any
 from ._ops import add_scaled, gather, row_blocks
 from ._place import Array, device_of, ignore_overflow, namespace_of
 from ._threads import in_threads, share_rows, thread_count
-from .kernels import has_kernels
+from .kernels import has_cuda_kernels, has_kernels
 
 LARGE = 2**20  # entries; of so many rows an epoch costs more than loading the kernel
 A_WHILE = 1e-5  # seconds that a thread sleeps which the others have kept waiting
@@ -152,6 +152,12 @@ def linear_descent(
     The number of threads changes no bit.
     """
     xp = namespace_of(X)
+    if has_cuda_kernels(xp):
+        from .kernels.cuda import linear
+
+        given = (X, y, sample_weight, order, batch_size, rate, decay)
+        fits = linear.fits(X, parameters[0])
+        return linear.descend(task, parameters, velocities, *given) if fits else None
     if not _has_kernel(X, parameters[0]):
         return None
     from .kernels.cpu.linear_descent import Descent, pieces

@@ -14,6 +14,7 @@ import array_api_extra
 
 from ._memory import lend
 from ._place import Array, Device, Namespace, device_of, namespace_of, to_scalar
+from .kernels import has_cuda_kernels
 
 LARGE = 2**14  # entries, from which on to lend memory takes less time than to have it cleared
 SMALL_INTEGERS = ("bool", "uint8", "int8", "uint16", "int16")  # exact in float32
@@ -33,11 +34,14 @@ def smallest_k(x: Array, k: int) -> tuple[Array, Array]:
     indices : (n_rows, k), the columns they stand in; equal values are ordered by column, and
         where several columns tie for the last place the lowest is taken.
 
-    Reads the host once, to see whether any row has such a tie.
+    Reads the host once, to see whether any row has such a tie, but for a kernel.
     """
     xp = namespace_of(x)
     if x.ndim != 2 or not 1 <= k <= x.shape[1]:
         raise ValueError(f"smallest_k: k is {k}, expected 1 to n for x of shape {x.shape}")
+    found = _smallest_by_kernel(x, k)
+    if found is not None:
+        return found
     # One more than asked for shows whether equal values straddle the cut.
     values, indices = sort_rows_by(*smallest_k_unordered(x, min(k + 1, x.shape[1])))
     straddled = values[:, k - 1] == values[:, values.shape[1] - 1]
@@ -82,6 +86,9 @@ def smallest_k_unordered(x: Array, k: int) -> tuple[Array, Array]:
     """
     xp, device = namespace_of(x), device_of(x)
     n = x.shape[1]
+    found = _smallest_by_kernel(x, k)
+    if found is not None:
+        return found
     length = math.isqrt(n // k)  # of a group; about as many groups are kept as entries in each
     if length < 4:
         chosen = _argpartition(x, k)
@@ -102,6 +109,15 @@ def smallest_k_unordered(x: Array, k: int) -> tuple[Array, Array]:
         xp.take_along_axis(values, chosen, axis=1),
         xp.take_along_axis(members, chosen, axis=1),
     )
+
+
+def _smallest_by_kernel(x: Array, k: int) -> tuple[Array, Array] | None:
+    """What `smallest_k` gives, where a kernel does it."""
+    if not has_cuda_kernels(namespace_of(x)):
+        return None
+    from .kernels.cuda.smallest import fits, smallest
+
+    return smallest(x, k) if fits(x, k) else None
 
 
 def _argpartition(x: Array, k: int) -> Array:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ._place import Array, Device, Namespace, is_array, namespace_of, to_host
+from .kernels import has_cuda_kernels
 
 Seed = Any  # None, an int, a numpy Generator, or numpy's older RandomState
 HostGenerator = np.random.Generator
@@ -69,12 +70,16 @@ def counter_bits(xp: Namespace, device: Device, key: int, start: int, n: int) ->
     SplitMix64 (Steele, Lea and Flood, Fast Splittable Pseudorandom Number Generators, 2014): a
     counter in steps of an odd constant, and a mixing function. Each 64 bits give two entries.
     """
+    seed = _mixed(key & _64_BITS)  # so that the streams of keys 1, 2, 3 do not overlap
+    if has_cuda_kernels(xp):
+        from .kernels.cuda import bits
+
+        return bits.counter_bits(xp, device, seed, start, n)
     first, last = start // 2, (start + n + 1) // 2
 
     def constant(value: int) -> Array:
         return xp.asarray(value, dtype=xp.uint64, device=device)
 
-    seed = _mixed(key & _64_BITS)  # so that the streams of keys 1, 2, 3 do not overlap
     x = xp.arange(first + 1, last + 1, dtype=xp.uint64, device=device)
     x = x * constant(_GOLDEN)
     x = x + constant(seed)

@@ -10,7 +10,7 @@ import array_api_compat
 
 from ._place import Array, Namespace, namespace_of
 from ._threads import thread_count
-from .kernels import has_kernels
+from .kernels import has_cuda_kernels, has_kernels
 
 WORTH = 2**26  # products; for fewer, plain NumPy takes some milliseconds
 LEAST_BUDGET = 2**16
@@ -19,7 +19,7 @@ FEWEST_QUERIES = {"uint8": 16, "float32": 128}
 
 
 class RowSearch(Protocol):
-    """Points made ready for one metric; see kernels/cpu/neighbors.py."""
+    """Points made ready for one metric; see kernels/cpu/neighbors.py, kernels/cuda/neighbors.py."""
 
     def search(
         self,
@@ -53,6 +53,12 @@ def row_search(
     n, products = queries.shape[0], math.prod((queries.shape[0], *points.shape))
     if any(x.dtype not in dtypes for x in (queries, points)) or products == 0:
         return None
+    if has_cuda_kernels(xp):
+        from .kernels.cuda import neighbors
+
+        if not neighbors.fits(queries, points, kind):
+            return None
+        return made or neighbors.RowSearch(points, kind == "l1", keep)
     enough = keep or n >= FEWEST_QUERIES[dtypes[points.dtype]]
     if not has_kernels(xp, worth=enough and products >= WORTH):
         return None
@@ -61,6 +67,24 @@ def row_search(
     from .kernels.cpu.neighbors import RowSearch as Kernel
 
     return Kernel(points, kind == "l1", keep, thread_count(xp))
+
+
+def candidate_keys(
+    queries: Array, points: Array, candidates: Array, kind: str, factor: float
+) -> Array | None:
+    """Direct sums of |q - p| ("l1") or (q - p)^2 ("l2"), (n, m) float64, of each query and its
+    candidates; None where no kernel does it.
+
+    queries (n, D), points (N, D), rows as they are, which are multiplied by `factor`;
+    candidates (n, m) int64.
+    """
+    if not has_cuda_kernels(namespace_of(queries, points)):
+        return None
+    from .kernels.cuda import direct
+
+    if not direct.fits(queries, points):
+        return None
+    return direct.direct_keys(queries, points, candidates, kind, factor)
 
 
 def halved_budget(budget: int, xp: Namespace) -> int:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from xpcls_backends import (
     Array,
     SmallestEntries,
+    candidate_keys,
     device_of,
     elementwise_block_bytes,
     flatnonzero,
@@ -258,6 +259,9 @@ def _settle(
 ) -> tuple[Array, Array]:
     """Each query's candidates by direct distances, nearest first, ties to the lowest row."""
     xp, device = namespace_of(queries), device_of(queries)
+    found = candidate_keys(queries, points, candidates, scan.kind, scan.factor)
+    if found is not None:
+        return sort_rows_by(found, candidates)
     n, m = candidates.shape
     size = 32 * elementwise_block_bytes(xp)  # threads with many short calls wait for each other
     across, down = _direct_blocks(points, m, min(size, tiles.scratch // scan.threads))

@@ -5,6 +5,7 @@ version is what runs where there is no kernel, and what the kernel is tested aga
 (tests/test_kernels.py walks all pairs). Algorithms never know which of the two ran.
 
 cpu/    for NumPy arrays, compiled by numba, which the extra `fast` brings
+cuda/   for CuPy arrays, compiled by the NVRTC that CuPy brings
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import array_api_compat
 
 from xpcls_backends._place import Namespace
 
-SWITCH = "XPCLS_KERNELS"  # an environment variable; "off" keeps everything on plain NumPy
+SWITCH = "XPCLS_KERNELS"  # an environment variable; "off" keeps everything on plain operations
 
 
 class _Asked(threading.local):
@@ -41,9 +42,16 @@ def has_kernels(xp: Namespace, worth: bool = True) -> bool:
     return worth and array_api_compat.is_numpy_namespace(xp) and why_none() is None
 
 
+def has_cuda_kernels(xp: Namespace) -> bool:
+    """Whether to take the kernel for a CUDA card. Every launch costs about the same, so one kernel
+    for what plain operations take several for is worth it however little there is to do."""
+    wanted = _asked.always is not False and not _switched_off()
+    return wanted and array_api_compat.is_cupy_namespace(xp)
+
+
 def why_none() -> str | None:
     """Why no kernels are compiled for NumPy arrays, and what to type; None where they are."""
-    if os.environ.get(SWITCH, "").lower() in ("off", "0"):
+    if _switched_off():
         return f"{SWITCH} is off: unset it"
     if not _numba_is_installed():
         return "numba is not installed: pip install numba"
@@ -85,6 +93,10 @@ def tell_compiling(begins: bool) -> None:
     """For kernels: call all who want to hear of it."""
     for hear in list(_hearing):
         hear(begins)
+
+
+def _switched_off() -> bool:
+    return os.environ.get(SWITCH, "").lower() in ("off", "0")
 
 
 @cache

@@ -1,0 +1,42 @@
+"""L1 distances of all pairs of rows: l1.cu."""
+
+from __future__ import annotations
+
+from xpcls_backends._place import Array, device_of, namespace_of, to_itemsize
+
+from ._module import i32, kernel, launch
+
+TILE, THREADS = 128, 256
+VECTOR = 16  # bytes; rows are read in so many at once
+LONGEST = 2**23  # features of bytes, whose sums fit into 32 bits
+
+
+def l1(a: Array, b: Array) -> Array:
+    """Sums of |a - b| over the features, (n_a, n_b): int32 of uint8 rows, float32 of float32.
+
+    a (n_a, D), b (n_b, D), of one dtype. Floats are added up in the order of the features.
+    """
+    xp, device = namespace_of(a, b), device_of(a, b)
+    of_bytes = a.dtype == xp.uint8
+    out_dtype = xp.int32 if of_bytes else xp.float32
+    out = xp.empty((a.shape[0], b.shape[0]), dtype=out_dtype, device=device)
+    if out.size == 0:
+        return out
+    a, b = whole_vectors(a), whole_vectors(b)
+    vectors = a.shape[1] * to_itemsize(a) // VECTOR
+    grid = (-(-b.shape[0] // TILE), -(-a.shape[0] // TILE))
+    args = (a, b, out, i32(a.shape[0]), i32(b.shape[0]), i32(vectors))
+    launch(kernel("l1", "l1_u8" if of_bytes else "l1_f32"), grid, THREADS, args)
+    return out
+
+
+def whole_vectors(x: Array) -> Array:
+    """Rows of whole vectors, filled up with 0, each where a vector may begin; x where it is so."""
+    xp, device = namespace_of(x), device_of(x)
+    width = to_itemsize(x)
+    length = -(-x.shape[1] * width // VECTOR) * VECTOR // width
+    if length == x.shape[1] and x.flags.c_contiguous and x.data.ptr % VECTOR == 0:
+        return x
+    filled = xp.zeros((x.shape[0], length), dtype=x.dtype, device=device)
+    filled[:, : x.shape[1]] = x
+    return filled

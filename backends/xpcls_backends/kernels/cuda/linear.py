@@ -1,0 +1,112 @@
+"""Many steps of a linear classifier in one launch: linear.cu."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xpcls_backends._place import Array, device_of, namespace_of
+
+from ._module import f32, i32, kernel, launch
+
+THREADS = 256  # and the most rows of a mini-batch
+KINDS = ("softmax", "one_vs_all", "structured", "hinge", "squared_hinge")  # as in linear.cu
+MOST_CLASSES = 16  # scores of a row are kept in registers
+SHARED = 48 * 2**10  # bytes that every card gives to a block
+FEATURES = (8, 16, 24, 32)  # of a block
+PIXELS = {"float32": "float", "uint8": "unsigned char"}
+
+Pair = tuple[Array, Array]
+
+
+def fits(X: Array, weights: Array) -> bool:
+    """Whether there is a kernel for such rows and weights (D, C)."""
+    xp = namespace_of(X, weights)
+    rows = X.dtype in (xp.float32, xp.uint8)
+    return bool(rows and weights.dtype == xp.float32 and weights.shape[1] <= MOST_CLASSES)
+
+
+def descend(
+    task: Any,
+    parameters: Pair,
+    velocities: Pair,
+    X: Array,
+    y: Array,
+    sample_weight: Array | None,
+    order: Array,
+    batch_size: int,
+    rate: float,
+    decay: float,
+) -> tuple[Pair, Pair, Array] | None:
+    """`linear_descent` of xpcls_backends, where it `fits`; None where the card is too small, or
+    the mini-batches are too large."""
+    xp, device = namespace_of(X), device_of(X)
+    n, batch = order.shape[0], min(batch_size, order.shape[0])
+    length, n_classes = parameters[0].shape
+    if batch > THREADS:
+        return None
+    pixel = next(name for name in PIXELS if X.dtype == getattr(xp, name))
+    found = _cut(length, n_classes, batch, PIXELS[pixel])
+    if found is None:
+        return None
+    function, blocks, shared = found
+
+    def own(x: Array) -> Array:
+        return xp.asarray(x, order="C", copy=True, device=device)
+
+    weights, bias = own(parameters[0]), own(parameters[1])
+    velocity, bias_velocity = own(velocities[0]), own(velocities[1])
+
+    def scratch(*shape: int) -> Array:
+        return xp.empty(shape, dtype=xp.float32, device=device)
+
+    steps = -(-n // batch)
+    losses, squares = scratch(steps), scratch(steps, blocks)
+    counter = xp.zeros((1,), dtype=xp.uint32, device=device)
+    if not X.flags.c_contiguous:
+        X = own(X)
+    numbers = (task.delta, task.constant, task.l2, rate, decay)
+    factors = None if sample_weight is None else xp.astype(sample_weight, xp.float32, copy=False)
+    args = (
+        *(X, y, factors, order),
+        *(i32(x) for x in (n, length, batch, KINDS.index(task.loss))),
+        *(f32(x) for x in numbers),
+        *(weights, velocity, bias, bias_velocity),
+        *(scratch(blocks, batch, n_classes), scratch(batch, n_classes)),
+        *(losses, squares, counter),
+    )
+    launch(function, (blocks,), THREADS, args, shared)
+    losses = losses + task.l2 * xp.sum(squares, axis=1)
+    return (weights, bias), (velocity, bias_velocity), losses
+
+
+def shared_bytes(features: int, n_classes: int, batch: int) -> int:
+    """Of a block, as linear.cu lays it out."""
+    row = features + 1
+    return 4 * (batch * (row + n_classes + 1) + 2 * row * n_classes + 2 * THREADS // 32)
+
+
+def _cut(length: int, n_classes: int, batch: int, pixel: str) -> tuple[Any, int, int] | None:
+    """The kernel, how many blocks share the features, and the bytes of each.
+
+    All blocks must run at once, since they wait for each other. (CuPy would quietly start fewer.)
+    """
+    for features in FEATURES:
+        shared = shared_bytes(features, n_classes, batch)
+        if shared > SHARED:
+            return None
+        options = (f"-DCLASSES={n_classes}", f"-DFEATURES={features}", f"-DPIXEL={pixel}")
+        function = kernel("linear", "descend", options, cooperative=True)
+        blocks = -(-length // features)
+        if blocks <= _at_once(function, shared):
+            return function, blocks, shared
+    return None
+
+
+def _at_once(function: Any, shared: int) -> int:
+    """How many blocks of this kernel the current card runs at the same time."""
+    import cupy
+
+    in_each = cupy.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor(
+        function.kernel.ptr, THREADS, shared
+    )
+    return int(in_each) * int(cupy.cuda.Device().attributes["MultiProcessorCount"])
