@@ -141,11 +141,13 @@ class ndarray:
         if casting is not None or subok is not None:
             raise TypeError("casting is not supported yet" if subok is None else "subok is not")
         dtype = supported(dtype)
-        if not copy and dtype == self.dtype and order == "K":
+        flags = self._host.flags
+        as_wanted = {"K": True, "A": flags.forc, "C": flags.c_contiguous, "F": flags.f_contiguous}
+        if not copy and dtype == self.dtype and as_wanted[order or "K"]:
             return self
         if self.size:
             counts.launch("astype")
-        return wrap(cast(self._host, dtype, order))
+        return wrap(cast(self._host, dtype, order or "K"))
 
     def view(self, dtype: Any = None, type: Any = None) -> ndarray:
         return wrap(self._host.view() if dtype is None else self._host.view(dtype))

@@ -161,16 +161,17 @@ class RawModule:
         from tests.cuda import simulator
 
         self._module = simulator.Module(code, options)
+        self._cooperative = enable_cooperative_groups
 
     def get_function(self, name: str) -> RawFunction:
-        return RawFunction(name, self._module.get_function(name))
+        return RawFunction(name, self._module.get_function(name), self._cooperative)
 
 
 class RawFunction:
     """One kernel: grid, block, arguments, as CuPy takes them."""
 
-    def __init__(self, name: str, function: Any) -> None:
-        self.name, self._function = name, function
+    def __init__(self, name: str, function: Any, cooperative: bool = False) -> None:
+        self.name, self._function, self._cooperative = name, function, cooperative
         self.max_dynamic_shared_size_bytes = 48 * 1024
         self.kernel = types.SimpleNamespace(ptr=id(self))
 
@@ -186,7 +187,7 @@ class RawFunction:
                 raise TypeError(f"Unsupported type {type(arg)}")
         counts.launch(self.name)
         hosts = tuple(getattr(arg, "_host", arg) for arg in args)
-        self._function(grid, block, hosts, shared_mem=shared_mem)
+        self._function(grid, block, hosts, shared_mem=shared_mem, cooperative=self._cooperative)
 
 
 class RawKernel(RawFunction):

@@ -97,20 +97,22 @@ class ufunc:
 
 
 def asarray(a: Any, dtype: Any = None, order: Any = None, *, blocking: bool = False) -> ndarray:
-    return as_array(a, dtype, copy=False)
+    return as_array(a, dtype, copy=False, order=order)
 
 
-def as_array(obj: Any, dtype: Any, copy: bool, ndmin: int = 0) -> ndarray:
+def as_array(obj: Any, dtype: Any, copy: bool, order: Any = None, ndmin: int = 0) -> ndarray:
     """core.pyx: array. Numbers are filled in by a kernel, host arrays and lists are uploaded."""
     if isinstance(obj, ndarray):
-        found = obj.astype(obj.dtype if dtype is None else dtype, copy=copy)
+        found = obj.astype(obj.dtype if dtype is None else dtype, order or "K", copy=copy)
     elif isinstance(obj, list | tuple) and _holds_arrays(obj):
         counts.launch("array of arrays", len(obj))
         found = wrap(np.array(_hosts(obj), dtype=None if dtype is None else supported(dtype)))
     else:
         host = np.array(obj)
         host = array.cast(host, supported(host.dtype if dtype is None else dtype), "K")
-        host = np.array(host, order="F" if host.flags.fnc else "C")
+        host = np.array(
+            host, order=order if order in ("C", "F") else "F" if host.flags.fnc else "C"
+        )
         (counts.upload if host.ndim else counts.launch)("asarray")
         found = wrap(host)
     missing = ndmin - found.ndim
@@ -143,7 +145,7 @@ def array_(
 ) -> ndarray:
     if subok:
         raise NotImplementedError
-    return as_array(obj, dtype, bool(copy), ndmin)
+    return as_array(obj, dtype, bool(copy), order, ndmin)
 
 
 def empty(shape: Any, dtype: Any = float, order: str = "C") -> ndarray:
