@@ -27,6 +27,7 @@ from xpcls_backends import (
     replace_rows,
     row_blocks,
     rows_within,
+    sign,
     smallest_k,
     smallest_k_unordered,
     sort_rows_by,
@@ -263,6 +264,13 @@ def test_products_do_not_share_memory() -> None:
     assert (first == 3).all() and (second == 6).all()
     vector = product(x, np.ones(3, "f4"))
     assert vector.shape == (200,) and (vector == 3).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64"])
+def test_the_sign_of_a_number_and_of_none(backend: Backend, dtype: str) -> None:
+    values = [-np.inf, -2.5, -0.0, 0.0, 1e-30, np.inf, np.nan] if dtype == "float32" else [-3, 0, 9]
+    x = backend.asarray(np.asarray(values, dtype))
+    assert_close(sign(x), backend.asarray(np.sign(np.asarray(values, dtype))))
 
 
 def test_blocks_of_an_update_are_small_and_cover_all(backend: Backend) -> None:

@@ -6,7 +6,7 @@ among themselves here; the lecture's slides and this project do not.
 
 from __future__ import annotations
 
-from xpcls_backends import Array, namespace_of
+from xpcls_backends import Array, namespace_of, sign
 
 
 def l2(weights: Array, strength: float) -> tuple[Array, Array]:
@@ -27,7 +27,7 @@ def l1(weights: Array, strength: float) -> tuple[Array, Array]:
     Steps along the subgradient jump across 0 and rarely stop there; see `shrink`.
     """
     xp = namespace_of(weights)
-    return strength * xp.sum(xp.abs(weights)), strength * xp.sign(weights)
+    return strength * xp.sum(xp.abs(weights)), strength * sign(weights)
 
 
 def elastic_net(weights: Array, l2_strength: float, l1_strength: float) -> tuple[Array, Array]:
@@ -44,4 +44,4 @@ def shrink(weights: Array, threshold: float) -> Array:
     2014, section 6.5.2).
     """
     xp = namespace_of(weights)
-    return xp.sign(weights) * xp.maximum(xp.abs(weights) - threshold, 0.0)
+    return sign(weights) * xp.maximum(xp.abs(weights) - threshold, 0.0)

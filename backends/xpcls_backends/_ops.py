@@ -39,7 +39,7 @@ def smallest_k(x: Array, k: int) -> tuple[Array, Array]:
     xp = namespace_of(x)
     if x.ndim != 2 or not 1 <= k <= x.shape[1]:
         raise ValueError(f"smallest_k: k is {k}, expected 1 to n for x of shape {x.shape}")
-    found = _smallest_by_kernel(x, k)
+    found = _smallest_by_kernel(x, k, None)
     if found is not None:
         return found
     # One more than asked for shows whether equal values straddle the cut.
@@ -76,9 +76,10 @@ def replace_rows(x: Array, where: Array, rows: Array) -> Array:
     return xp.take(xp.concat((x, rows), axis=0), source, axis=0)
 
 
-def smallest_k_unordered(x: Array, k: int) -> tuple[Array, Array]:
+def smallest_k_unordered(x: Array, k: int, added: Array | None = None) -> tuple[Array, Array]:
     """Some k smallest entries of each row, in any order: `smallest_k` without its tie rule.
 
+    added : (n,) of the dtype of `x`; if it is given, of x + added, which may be written over x.
     Every entry left out is at least as large as every entry returned. Never reads the host.
 
     A wide row is first cut into groups. The k smallest entries lie in the k groups with the
@@ -86,9 +87,11 @@ def smallest_k_unordered(x: Array, k: int) -> tuple[Array, Array]:
     """
     xp, device = namespace_of(x), device_of(x)
     n = x.shape[1]
-    found = _smallest_by_kernel(x, k)
+    found = _smallest_by_kernel(x, k, added)
     if found is not None:
         return found
+    if added is not None:
+        x += added
     length = math.isqrt(n // k)  # of a group; about as many groups are kept as entries in each
     if length < 4:
         chosen = _argpartition(x, k)
@@ -111,13 +114,13 @@ def smallest_k_unordered(x: Array, k: int) -> tuple[Array, Array]:
     )
 
 
-def _smallest_by_kernel(x: Array, k: int) -> tuple[Array, Array] | None:
-    """What `smallest_k` gives, where a kernel does it."""
+def _smallest_by_kernel(x: Array, k: int, added: Array | None) -> tuple[Array, Array] | None:
+    """What `smallest_k` gives for x, or for x + added, where a kernel does it."""
     if not has_cuda_kernels(namespace_of(x)):
         return None
     from .kernels.cuda.smallest import fits, smallest
 
-    return smallest(x, k) if fits(x, k) else None
+    return smallest(x, k, added) if fits(x, k) else None
 
 
 def _argpartition(x: Array, k: int) -> Array:
@@ -192,6 +195,20 @@ def product(x: Array, y: Array) -> Array:
             shape = (x.shape[0], y.shape[1])
             return xp.matmul(x, y, out=lend(xp, shape, x.dtype, device_of(x)))
     return x @ y
+
+
+def sign(x: Array) -> Array:
+    """-1, 0 or 1 for each entry; NaN where it is NaN. Never reads the host.
+
+    For CuPy array-api-compat puts NaN in by a mask, for which the host waits; and CuPy before 14.2
+    gives 0 for NaN.
+    """
+    xp = namespace_of(x)
+    if not array_api_compat.is_cupy_namespace(xp):
+        return xp.sign(x)
+    import cupy
+
+    return xp.where(x == x, cupy.sign(x), x)
 
 
 def add_scaled(target: Array, factor: float, x: Array) -> None:
