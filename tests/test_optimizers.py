@@ -276,3 +276,46 @@ def test_only_plain_steps_and_momentum_itself_are_a_heavy_ball() -> None:
     assert heavy_ball(SGD()) == 0.0 and heavy_ball(Momentum(0.7)) == 0.7
     for optimizer in (Other(), GradientDescent(), Nesterov(), Adam(), RandomSearch()):
         assert heavy_ball(optimizer) is None
+
+
+class _Bowl:
+    """c * p for each parameter p, and 0.3 |p|^2 for the first: the loss, or its parts."""
+
+    strengths = (0.3, 0.0)
+
+    def __init__(self, slopes: tuple[Any, ...]) -> None:
+        self.slopes = slopes
+
+    def __call__(self, at: Any, with_gradient: bool) -> Any:
+        value, gradients, _ = self.parts(at, 1.0)
+        return value + 0.3 * (at[0] ** 2).sum(), (gradients[0] + 0.6 * at[0], gradients[1])
+
+    def parts(self, at: Any, seed: float) -> Any:
+        value = sum((c * p).sum() for c, p in zip(self.slopes, at, strict=True))
+        return value, tuple(seed * c for c in self.slopes), self.strengths
+
+
+class _BowlApart(_Bowl):
+    def apart(self, at: Any, seed: float) -> Any:
+        return self.parts(at, seed)
+
+
+@pytest.mark.parametrize("name", [n for n in GRADIENT if n != "gd"])
+@pytest.mark.parametrize("rows", [3, 3000])  # moved in one piece, or block by block
+def test_penalties_that_are_left_to_the_step(name: str, rows: int) -> None:
+    rng = np.random.default_rng(0)
+    start = (rng.normal(size=(rows, 40)), rng.normal(size=5))
+    slopes = (rng.normal(size=(rows, 40)), rng.normal(size=5))
+    found = []
+    for kind in (_Bowl, _BowlApart):
+        optimizer, parameters, values = make_optimizer(name), start, []
+        state = optimizer.start(parameters)
+        for _ in range(4):
+            parameters, state, value = optimizer.step(
+                kind(slopes), parameters, state, 0.1, host_generator(0)
+            )
+            values.append(float(value))
+        found.append((values, *parameters))
+    for whole, apart in zip(*found, strict=True):
+        np.testing.assert_allclose(apart, whole, rtol=1e-11, atol=1e-12)
+    assert not np.allclose(found[0][1], start[0], atol=0.01)

@@ -85,6 +85,11 @@ class NetworkModel:
             self.shapes.append(layer.output_shape(self.shapes[-1]))
             self.places.append(place)
             place += layer.n_parameters + layer.n_statistics
+        self.l2_strengths = tuple(
+            l2 if isinstance(layer, Conv | Dense) else 0.0
+            for layer in self.layers
+            for _ in range(layer.n_parameters + layer.n_statistics)
+        )
         self._noted: list[tuple[int, Array]] = []  # what `after_step` is to take in
 
     def array_shapes(self) -> list[Shape]:
@@ -143,13 +148,34 @@ class NetworkModel:
         sample_weight has mean 1 over all rows, as for `LinearModel.objective`. key : names the
         masks of dropout; None for none. With a gradient, batch normalisation goes by the batch,
         and its running means follow in `after_step`.
+        """
+        seed = 1.0 if with_gradient else None
+        value, gradients = self.unpenalised(parameters, X, y, sample_weight, seed, key)
+        if self.l2:
+            value = value + self.penalty(parameters)
+        if self.l2 and gradients is not None:
+            for g, p, strength in zip(gradients, parameters, self.l2_strengths, strict=True):
+                if strength:
+                    add_scaled(g, 2.0 * strength, p)
+        return value, gradients
+
+    def unpenalised(
+        self,
+        parameters: Parameters,
+        X: Array,
+        y: Array,
+        sample_weight: Array | None,
+        seed: float | None,
+        key: int | None = None,
+    ) -> tuple[Array, Parameters | None]:
+        """`objective` without the penalty, and the gradient of seed times that; None for none.
 
         A network with images to pass on is worked off in blocks of rows that fit into a core's
         cache, on several threads; the blocks are added up in order, so the number of threads
         changes no bit.
         """
         xp = namespace_of(*parameters)
-        n = X.shape[0]
+        n, with_gradient = X.shape[0], seed is not None
         whole = with_gradient and self._has(BatchNorm)  # its statistics are those of all rows
         blocks = list(row_blocks(n, n if whole else self._block_rows(X, parameters)))
         parts: list[Any] = [None] * len(blocks)
@@ -161,7 +187,7 @@ class NetworkModel:
                 now = Pass(with_gradient, key, here.start)
                 share = (here.stop - here.start) / n
                 x = self._prepared(X[here, ...], parameters)
-                parts[i] = self._part(parameters, x, y[here], weight, with_gradient, now, share)
+                parts[i] = self._part(parameters, x, y[here], weight, seed, now, share)
 
         in_threads(work, range(len(blocks)), thread_count(xp))
         value, gradients = parts[0]
@@ -169,7 +195,7 @@ class NetworkModel:
             value = value + other
             if with_gradient:
                 gradients = [g + h for g, h in zip(gradients, more, strict=True)]
-        return self._penalised(parameters, value, gradients if with_gradient else None)
+        return value, tuple(gradients) if with_gradient else None
 
     def after_step(self, parameters: Parameters, rate: float) -> Parameters:
         """The running means of batch normalisation follow those of the step's batch."""
@@ -185,21 +211,21 @@ class NetworkModel:
         x: Array,
         y: Array,
         weight: Array | None,
-        with_gradient: bool,
+        seed: float | None,
         now: Pass,
         share: float,
     ) -> tuple[Array, list[Array]]:
         """What some rows of a batch add to the loss and its gradient."""
         xp = namespace_of(x)
-        learnt = [Variable(p) for p in parameters] if with_gradient else parameters
+        learnt = [Variable(p) for p in parameters] if now.training else parameters
         scores = self._forward(learnt, x, now)
         options = {"delta": self.delta} if self.loss in MARGIN_LOSSES else {}
         loss = LOSS_OF[self.loss](scores, y, sample_weight=weight, validate=False, **options)
         factor = share if weight is None else share * xp.mean(weight)
         total = loss if now.training and share == 1.0 and weight is None else loss * factor
-        if not with_gradient:
+        if seed is None:
             return total, []
-        total.backward(release=True)
+        total.backward(xp.full_like(total.value, seed), release=True)
         if now.statistics:
             self._note(now.statistics)
         return total.value, [xp.zeros_like(v.value) if v.grad is None else v.grad for v in learnt]
@@ -230,29 +256,11 @@ class NetworkModel:
                 for offset, new in enumerate(next(waiting)):
                     self._noted.append((place + layer.n_parameters + offset, new))
 
-    def _penalised(
-        self, parameters: Parameters, value: Array, gradients: list[Array] | None
-    ) -> tuple[Array, Parameters | None]:
-        if self.l2:
-            value = value + self.penalty(parameters)
-        if gradients is None:
-            return value, None
-        for place in self._penalised_places() if self.l2 else ():
-            add_scaled(gradients[place], 2.0 * self.l2, parameters[place])
-        return value, tuple(gradients)
-
     def penalty(self, parameters: Parameters) -> Array:
         """l2 sum(W^2) over the weights of conv and dense layers."""
         xp = namespace_of(*parameters)
-        squares = [l2_value(parameters[place], self.l2) for place in self._penalised_places()]
-        return xp.sum(xp.stack(squares))
-
-    def _penalised_places(self) -> list[int]:
-        return [
-            place
-            for layer, place in zip(self.layers, self.places, strict=True)
-            if isinstance(layer, Conv | Dense)
-        ]
+        pairs = zip(parameters, self.l2_strengths, strict=True)
+        return xp.sum(xp.stack([l2_value(p, strength) for p, strength in pairs if strength]))
 
     def _has(self, kind: type[Layer]) -> bool:
         return any(isinstance(layer, kind) for layer in self.layers)

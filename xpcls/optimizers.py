@@ -9,6 +9,13 @@ An optimiser moves a tuple of arrays downhill:
 mini-batch of the step. The gradients are given away: a step may write into them. Parameters and
 state are never changed in place, so an interrupted run keeps its last finished step. `value`, the
 loss, is an array on the device: no step reads it.
+
+An objective may save the step passes over memory. It then has one function more:
+
+    value, gradients, strengths = objective.apart(parameters, seed)
+
+gives the loss without its penalties, strengths[i] * sum(parameters[i]^2), and the gradients of
+seed times that. The step adds the penalties while it moves the parameters.
 """
 
 from __future__ import annotations
@@ -27,6 +34,7 @@ from xpcls_backends import (
 )
 
 from .options import shown
+from .regularizers import l2_value
 
 SMALL = 2**15  # entries; the arrays of such a parameter's step stay in a core's cache
 
@@ -58,11 +66,13 @@ class _GradientOptimizer:
 
     slots : how many arrays it keeps for each parameter, of its shape and 0 to begin with. The
     state is the number of steps, and those arrays.
+    along_gradient : the direction is the gradient itself.
     """
 
     whole_batch: ClassVar[bool] = False
     uses_gradient: ClassVar[bool] = True
     slots: ClassVar[int] = 0
+    along_gradient: ClassVar[bool] = False
 
     def start(self, parameters: Parameters) -> State:
         kept = tuple(
@@ -79,49 +89,88 @@ class _GradientOptimizer:
 
     def step(
         self,
-        objective: Objective,
+        objective: Any,  # an Objective, or one that has `apart`
         parameters: Parameters,
         state: State,
         rate: float,
         generator: HostGenerator,
     ) -> tuple[Parameters, State, Array]:
-        value, gradients = objective(parameters, True)
+        if hasattr(objective, "apart"):
+            seed = -rate if self.along_gradient else 1.0
+            value, gradients, strengths = objective.apart(parameters, seed)
+        else:
+            seed, strengths = 1.0, (0.0,) * len(parameters)
+            value, gradients = objective(parameters, True)
         assert gradients is not None
         t, kept = state[0] + 1, state[1]
-        found = [
-            self._moved(t, p, g, arrays, rate)
-            for p, g, arrays in zip(parameters, gradients, kept, strict=True)
-        ]
-        return tuple(p for p, _ in found), (t, tuple(arrays for _, arrays in found)), value
+        moved, new = [], []
+        for p, g, arrays, strength in zip(parameters, gradients, kept, strengths, strict=True):
+            p, arrays, penalties = self._moved(t, p, g, arrays, rate, seed, strength)
+            moved.append(p)
+            new.append(arrays)
+            for penalty in penalties:
+                value = value + penalty
+        return tuple(moved), (t, tuple(new)), value
 
     def _moved(
-        self, t: int, p: Array, g: Array, kept: Parameters, rate: float
-    ) -> tuple[Array, Parameters]:
-        """The next value of one parameter, and what is kept for it.
+        self,
+        t: int,
+        p: Array,
+        g: Array,
+        kept: Parameters,
+        rate: float,
+        seed: float,
+        strength: float,
+    ) -> tuple[Array, Parameters, list[Array]]:
+        """The next value of one parameter, what is kept for it, and its penalties.
 
         A large one is moved block by block, and takes the place of its gradient: passes over
         memory, and pages that are new to the process, are what such a step costs.
         """
         if p.size <= SMALL:
-            d, *new = self.direction(t, g, *kept)
-            return p - rate * d, tuple(new)
-        new = [namespace_of(p).empty_like(array) for array in kept]
+            return self._moved_block(t, p, g, kept, rate, seed, strength)
+        new = tuple(namespace_of(p).empty_like(array) for array in kept)
+        penalties = []
         for rows in update_blocks(p):
             part = g[rows, ...]  # a view, of NumPy as of CuPy
-            d, *parts = self.direction(t, part, *(array[rows, ...] for array in kept))
-            for array, found in zip(new, parts, strict=True):
+            before = tuple(array[rows, ...] for array in kept)
+            q, after, penalty = self._moved_block(
+                t, p[rows, ...], part, before, rate, seed, strength
+            )
+            if q is not part:
+                g[rows, ...] = q
+            for array, found in zip(new, after, strict=True):
                 array[rows, ...] = found
-            if d is part:
-                part *= -rate
-                part += p[rows, ...]
-            else:
-                g[rows, ...] = p[rows, ...] - rate * d
-        return g, tuple(new)
+            penalties += penalty
+        return g, new, penalties
+
+    def _moved_block(
+        self,
+        t: int,
+        p: Array,
+        g: Array,
+        kept: Parameters,
+        rate: float,
+        seed: float,
+        strength: float,
+    ) -> tuple[Array, Parameters, list[Array]]:
+        """The next value of entries of a parameter, which may lie in the memory of g."""
+        penalties = []
+        if strength:
+            penalties.append(l2_value(p, strength))
+            g += (2.0 * strength * seed) * p
+        if seed != 1.0:  # it is -rate, and g the whole step
+            g += p
+            return g, (), penalties
+        d, *new = self.direction(t, g, *kept)
+        return p - rate * d, tuple(new), penalties
 
 
 @dataclass(frozen=True)
 class SGD(_GradientOptimizer):
     """Stochastic gradient descent: w <- w - rate * g, g the gradient on a mini-batch."""
+
+    along_gradient: ClassVar[bool] = True
 
     def direction(self, t: int, g: Array, *kept: Array) -> tuple[Array, ...]:
         return (g,)

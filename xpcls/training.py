@@ -6,8 +6,12 @@ A model is anything with two functions of its parameters, a tuple of arrays:
     objective(parameters, X, y, sample_weight, with_gradient) -> (loss, gradients or None)
 
 A model that says `gathers` is given all rows as X, and one argument more: where in X the rows of
-the mini-batch stand, if it is not all of them. One that has `descend` may take several steps of an
-optimiser at once, `after_step` among them:
+the mini-batch stand, if it is not all of them. One may leave L2 penalties to the optimiser's step:
+
+    unpenalised(parameters, X, y, sample_weight, seed) -> (loss, gradients of seed times the loss)
+    l2_strengths : for each parameter the factor of sum(parameter^2) that this leaves out
+
+One that has `descend` may take several steps of an optimiser at once, `after_step` among them:
 
     descend(optimizer, parameters, state, (X, y, sample_weight), order, batch_size, rate)
         -> (parameters, state, losses), or None where it is to go step by step
@@ -20,7 +24,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -218,6 +222,7 @@ def _steps(
     X, y, sample_weight = data
     optimizer, values = settings.optimizer, []
     gathers = getattr(model, "gathers", False) and settings.augment is None
+    kind = _ApartObjective if hasattr(model, "unpenalised") else _Objective
     blocks = [None] if order is None else row_blocks(order.shape[0], settings.batch_size)
     for block in blocks:
         batch, classes, batch_weight = X, y, sample_weight
@@ -232,7 +237,7 @@ def _steps(
             batch = settings.augment(batch, generator)
         if settings.noisy:
             more = (int(generator.integers(2**63)), *more)
-        objective = _Objective(model, batch, classes, batch_weight, more)
+        objective = kind(model, batch, classes, batch_weight, more)
         with ignore_overflow():  # a loss that is not finite is caught when losses are read, by name
             parameters, state, value = optimizer.step(
                 objective, run.parameters, run.state, rate, generator
@@ -260,6 +265,18 @@ class _Objective:
         given = (parameters, self.X, self.y, self.sample_weight, with_gradient)
         found: tuple[Array, Parameters | None] = self.model.objective(*given, *self.more)
         return found
+
+
+class _ApartObjective(_Objective):
+    """One whose model can leave the penalties on the parameters to the step."""
+
+    def apart(
+        self, parameters: Parameters, seed: float
+    ) -> tuple[Array, Parameters | None, Sequence[float]]:
+        """See `xpcls.optimizers`."""
+        given = (parameters, self.X, self.y, self.sample_weight)
+        value, gradients = self.model.unpenalised(*given, seed, *self.more)
+        return value, gradients, self.model.l2_strengths
 
 
 def _orders(X: Array, settings: Settings, generator: HostGenerator) -> Iterator[Array | None]:

@@ -220,7 +220,7 @@ def add_scaled(target: Array, factor: float, x: Array) -> None:
 
 def update_blocks(x: Array) -> Iterator[slice]:
     """Blocks of rows for an update entry by entry of something of the shape of x, (n, ...)."""
-    bound = 4 * elementwise_block_bytes(namespace_of(x))
+    bound = 2 * elementwise_block_bytes(namespace_of(x))  # for what is read and what is made
     return row_blocks(x.shape[0], rows_within(bound, 8 * math.prod(x.shape[1:])))
 
 
