@@ -177,6 +177,7 @@ class ndarray:
 def wrap(x: Any) -> Any:
     """What NumPy returned, as CuPy would: no scalar, no plain number of an array's entries."""
     if isinstance(x, np.ndarray | np.generic):
+        supported(x.dtype)
         found = object.__new__(ndarray)
         found._host = np.asarray(x)
         return found

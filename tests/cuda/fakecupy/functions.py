@@ -192,6 +192,8 @@ def sort(a: ndarray, axis: Any = -1, kind: Any = None) -> ndarray:
 
 
 def bincount(x: ndarray, weights: Any = None, minlength: Any = None) -> ndarray:
+    if x.ndim != 1:
+        raise ValueError("object too deep or of too small depth for desired array")
     if x.dtype.kind == "f":
         raise TypeError("x must be int array")
     if weights is not None and not isinstance(weights, ndarray):
