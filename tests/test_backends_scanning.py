@@ -59,12 +59,15 @@ def test_smallest_entries_of_parts_are_those_of_the_whole(
         whole = rng.integers(0, 3, whole.shape).astype("float32")
     elif order != "random":
         whole = np.sort(whole, axis=1)[:, :: 1 if order == "rising" else -1].copy()
+    added = rng.integers(0, 5, whole.shape[1]).astype("float32")
     smallest, first = SmallestEntries(m), 0
     for across in parts:
-        part = backend.asarray(whole[:, first : first + across].copy())
+        here = slice(first, first + across)
+        part, of_columns = backend.asarray(whole[:, here].copy()), backend.asarray(added[here])
         with forbid_host_reads():
-            smallest.add(part, first)
+            smallest.add(part, first, of_columns)
         first += across
+    whole += added
     values, columns = (to_host(x) for x in smallest.found())
     kept = min(m, whole.shape[1])
     assert values.shape == columns.shape == (n, kept) and columns.dtype == np.int64
@@ -79,6 +82,6 @@ def test_smallest_entries_of_many_rows(n: int) -> None:
     whole = rng.normal(size=(n, 200)).astype("float32")
     smallest = SmallestEntries(2)
     for first in range(0, 200, 50):
-        smallest.add(whole[:, first : first + 50], first)
+        smallest.add(whole[:, first : first + 50].copy(), first, np.zeros(50, "float32"))
     expected = np.partition(whole, 1, axis=1)[:, :2]
     np.testing.assert_array_equal(np.sort(smallest.found()[0]), np.sort(expected))

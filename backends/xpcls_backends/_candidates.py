@@ -28,10 +28,18 @@ class SmallestEntries:
         self._n_waiting = 0
         self._lock = threading.Lock()
 
-    def add(self, part: Array, first: int) -> None:
-        """Take a part (n, across), floating, without NaN; its columns are first, first + 1, ..."""
+    def add(self, part: Array, first: int, of_columns: Array) -> None:
+        """Take part + of_columns, (n, across) + (across,), floating, without NaN.
+
+        Its columns are first, first + 1, ... The part may be changed.
+        """
         xp = namespace_of(part)
         largest = self._largest
+        if not array_api_compat.is_numpy_namespace(xp):
+            values, columns = smallest_k_unordered(part, min(self._m, part.shape[1]), of_columns)
+            self._join(xp, values, xp.astype(columns, xp.int64) + first)
+            return
+        part += of_columns
         if largest is not None:
             below = flatnonzero(part < largest)
             if 8 * below.shape[0] < part.shape[0] * part.shape[1]:

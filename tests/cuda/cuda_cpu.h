@@ -155,7 +155,11 @@ static void fiber_main() {
   _longjmp(scheduler, 1);
 }
 static void wait_for_block(int line) { wait_as(AT_BLOCK, line); }
-static void wait_for_all(int line) { wait_as(AT_GRID, line); }
+static bool cooperative;
+static void wait_for_all(int line) {
+  if (!cooperative) fail("the grid's barrier in a launch that is not cooperative", line);
+  wait_as(AT_GRID, line);
+}
 
 // Every lane gives one value and gets all 32.
 static void exchange(uint64_t value, uint64_t* all, int line) {
@@ -270,6 +274,7 @@ static void run(const Launch& launch, void (*kernel)(void*), void* argument) {
   thrown = nullptr;
   const size_t threads = (size_t)blockDim.x * blockDim.y * blockDim.z;
   const size_t n_blocks = (size_t)gridDim.x * gridDim.y * gridDim.z;
+  cooperative = launch.cooperative;
   const size_t together = launch.cooperative ? n_blocks : 1;
   unsigned random = launch.seed * 2654435761u + 1;
   std::vector<char> stacks(together * threads * STACK);

@@ -15,7 +15,8 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,20 @@ FILL = 0xFF  # of them: NaN to a kernel that reads them
 # How threads take turns: in order, backwards, and twice as they are drawn.
 SCHEDULES = ((0, 0), (1, 0), (2, 1), (2, 2))
 
+_schedule = SCHEDULES[0]
+
 why_none = None if shutil.which(COMPILER) else f"no C++ compiler: {COMPILER}"
+
+
+@contextmanager
+def scheduled(order: int, seed: int) -> Iterator[None]:
+    """Within the block threads take turns so: one of SCHEDULES."""
+    global _schedule
+    before, _schedule = _schedule, (order, seed)
+    try:
+        yield
+    finally:
+        _schedule = before
 
 
 class KernelError(RuntimeError):
@@ -71,7 +85,7 @@ class Module:
 class Kernel:
     """One kernel, called as a `cupy.RawKernel` is: with grid, block and arguments.
 
-    order, seed : one of SCHEDULES.
+    order, seed : one of SCHEDULES; without, that of `scheduled`.
     """
 
     def __init__(self, library: ctypes.CDLL, name: str) -> None:
@@ -89,14 +103,15 @@ class Kernel:
         *,
         shared_mem: int = 0,
         cooperative: bool = False,
-        order: int = 0,
+        order: int | None = None,
         seed: int = 0,
     ) -> None:
         if len(args) != len(self.codes):
             raise TypeError(f"{self.name} takes {len(self.codes)} arguments, got {len(args)}")
         given = [self._argument(i, x) for i, x in enumerate(args)]
         pointers = (ctypes.c_void_p * len(given))(*(x.address for x in given))
-        how = _Launch(_dim3(grid), _dim3(block), shared_mem, cooperative, order, seed)
+        turns = _schedule if order is None else (order, seed)
+        how = _Launch(_dim3(grid), _dim3(block), shared_mem, cooperative, *turns)
         if self._launch(ctypes.byref(how), pointers):
             raise KernelError(f"{self.name}: {self._library.simulator_error().decode()}")
         for i, x in enumerate(given):

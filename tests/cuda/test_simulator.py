@@ -108,8 +108,11 @@ extern "C" __global__ void k(const int* x, int* y, unsigned* counter) {
         y, counter = np.zeros(3, i32), np.zeros(1, np.uint32)
         run(code, (x, y, counter), grid=3, cooperative=True, order=order, seed=seed)
         assert y[0] == x.sum()
+    with pytest.raises(KernelError, match="not cooperative"):
+        run(code, (x, y, counter), grid=3)
+    some = code.replace("GRID_BARRIER", "if (i < 5) GRID_BARRIER")
     with pytest.raises(KernelError, match="deadlock"):
-        run(code.replace("GRID_BARRIER", "if (i < 5) GRID_BARRIER"), (x, y, counter), grid=3)
+        run(some, (x, y, counter), grid=3, cooperative=True)
 
 
 def test_arguments_of_another_type_are_refused() -> None:

@@ -238,11 +238,10 @@ def _smallest_bounds(
 
     def look(tile: slice) -> None:
         theirs, their_size, their_mass = scan_points(scan, points, tile)
-        own = (their_size - scan.slack * their_mass)[None, :]
+        own = their_size - scan.slack * their_mass
         for block, smallest in blocks:
             bounds = minus_two_overlaps(scan, rows[block, :], theirs)
-            bounds += own
-            smallest.add(bounds, tile.start)
+            smallest.add(bounds, tile.start, own)
             del bounds  # before the next ones are made
 
     parts = list(row_blocks(n_points, tiles.points))

@@ -27,7 +27,7 @@ def smallest(x: Array, k: int, added: Array | None = None, scale: int = 1) -> tu
     xp, device = namespace_of(x), device_of(x)
     n, m = x.shape
     if not x.flags.c_contiguous:
-        x = xp.asarray(x, order="C")
+        x = xp.ascontiguousarray(x)
     values = xp.empty((n, k), dtype=x.dtype, device=device)
     columns = xp.empty((n, k), dtype=xp.int64, device=device)
     if n == 0:
