@@ -6,7 +6,7 @@ import array_api_compat
 
 from ._memory import lend
 from ._place import Array, Namespace, device_of, namespace_of
-from .kernels import has_kernels
+from .kernels import has_cuda_kernels, has_kernels
 
 WORTH_KERNELS = 2**14  # entries
 
@@ -18,6 +18,10 @@ def rectified(x: Array, b: Array) -> Array:
         from .kernels.cpu import rectified
 
         return rectified.rectified(x, b)
+    if _has_cuda_kernels(xp, x, b):
+        from .kernels.cuda import images
+
+        return images.rectified(x, b)
     if not array_api_compat.is_numpy_namespace(xp) or x.dtype != b.dtype:
         return xp.maximum(x + b, 0.0)
     z = xp.add(x, b, out=like_memory(xp, x))
@@ -36,9 +40,13 @@ def rectified_backward(z: Array, g: Array) -> tuple[Array, Array]:
         return rectified.rectified_backward(z, g)
     if array_api_compat.is_numpy_namespace(xp):
         dx = xp.sign(z, out=like_memory(xp, z))
-    else:
-        dx = xp.sign(z)
-    dx *= g
+        dx *= g
+    elif _has_cuda_kernels(xp, z, g):
+        from .kernels.cuda import images
+
+        dx = images.rectified_backward(z, g)
+    else:  # two launches
+        dx = xp.where(z > 0.0, g, 0.0)
     return dx, channel_sums(xp, dx)
 
 
@@ -71,3 +79,11 @@ def like_memory(xp: Namespace, x: Array) -> Array:
 def _has_kernels(xp: Namespace, x: Array, other: Array) -> bool:
     fits = x.dtype == other.dtype and x.dtype in (xp.float32, xp.float64) and x.ndim > 0
     return fits and has_kernels(xp, worth=x.size >= WORTH_KERNELS)
+
+
+def _has_cuda_kernels(xp: Namespace, x: Array, other: Array) -> bool:
+    if not has_cuda_kernels(xp):
+        return False
+    from .kernels.cuda import images
+
+    return images.fits(x, other)
