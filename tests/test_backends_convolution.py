@@ -71,7 +71,7 @@ def test_any_shape(backend: Backend, data: st.DataObject) -> None:
     padding = (data.draw(st.integers(0, 2)), data.draw(st.integers(0, 2)))
     height = data.draw(st.integers(max(1, kh - 2 * padding[0]), 7))
     width = data.draw(st.integers(max(1, kw - 2 * padding[1]), 7))
-    n, channels, filters = (data.draw(st.integers(low, 5)) for low in (0, 1, 1))
+    n, channels, filters = (data.draw(st.integers(low, 7)) for low in (0, 1, 1))
     x, w = operands((n, height, width, channels), (kh, kw, channels, filters), "float32")
     assert_all_three(backend, x, w, stride, padding, None, 1e-5)
 

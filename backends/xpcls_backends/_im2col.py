@@ -6,8 +6,8 @@ Rows are output pixels, one image after the other. Of few channels (THIN) the ma
 column by column instead, rows in the order (Ho, Wo, n): runs over images are longer than those over
 channels. Results lie in memory as the rows do.
 
-On NumPy all is laid out in one call: of many small ones, each takes Python's lock from the others.
-kernels/cpu/convolution.py needs no matrix, for filters that are a number of whole vectors.
+On NumPy filters of several rows go the way of _filter_rows.py, with a smaller matrix, unless
+channels are few; kernels/cpu/convolution.py needs none, for filters that are whole vectors.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 import array_api_compat
 from numpy.lib.stride_tricks import as_strided
 
+from . import _filter_rows
 from ._memory import lend, lend_images
 from ._ops import elementwise_block_bytes, row_blocks, rows_within
 from ._place import Array, Namespace, device_of
@@ -30,6 +31,7 @@ Pair = tuple[int, int]
 
 THIN = 4  # channels
 BLOCKS_IN_CACHE = 8  # the matrix of a block of images, in blocks for a single pass
+ROW_BLOCKS = 14  # the same for _filter_rows, which has fewer and longer calls so
 WORTH_KERNELS = 2**14  # entries of what comes out
 KEPT_BLOCKS = 2  # of so few what is made of x is kept, for the gradient of the filters
 FILTERS_A_CHANNEL = 2  # up to so many, dx is gathered; of more, spreading it out moves less
@@ -44,7 +46,7 @@ def forward(
     y = lend_images(xp, x, (x.shape[0], *size, w.shape[3]), by_pixels=thin)
     blocks = _blocks(xp, x, w, size)
     kept: list[Any] = [None] * len(blocks)
-    direct = _direct(xp, w.shape[3], y, x, w)
+    direct = _direct(xp, w.shape, y, x, w)
 
     def work(i: int) -> None:
         images, target = x[blocks[i], ...], y[blocks[i], ...]
@@ -76,12 +78,13 @@ def backward(
     gathers = wanted[0] and _gathers(w, stride, padding)
     turned = xp.flip(xp.permute_dims(w, (0, 1, 3, 2)), axis=(0, 1)) if gathers else w
     from_g = xp.reshape(turned, (-1, turned.shape[3]))
+    turned = xp.reshape(from_g, turned.shape)  # in standard order
     around = (w.shape[0] - 1 - padding[0], w.shape[1] - 1 - padding[1])
     blocks = _blocks(xp, x, w, size)
     dx = lend_images(xp, x, x.shape, by_pixels=thin) if wanted[0] else None
     parts: list[Any] = [None] * len(blocks)
-    for_w = _direct(xp, w.shape[3], dy, x, w) if wanted[1] else None
-    for_x = _direct(xp, w.shape[2], dy, x, w) if gathers else None
+    for_w = _direct(xp, w.shape, dy, x, w) if wanted[1] else None
+    for_x = _direct(xp, turned.shape, dy, x, w) if gathers else None
 
     def work(i: int) -> None:
         images, g = x[blocks[i], ...], dy[blocks[i], ...]
@@ -113,13 +116,18 @@ def backward(
     return dx, added(xp, w, parts) if wanted[1] else None
 
 
-def _direct(xp: Namespace, filters: int, y: Array, *others: Array) -> ModuleType | None:
-    """The kernels that need no matrix of pixels, for so many filters; None for the plain way."""
-    if not has_kernels_for(xp, y, *others):
-        return None
-    from .kernels.cpu import convolution
+def _direct(xp: Namespace, filters: tuple[int, ...], y: Array, *others: Array) -> ModuleType | None:
+    """What needs no matrix of all pixels under such filters, to y or from its gradient, or None."""
+    if has_kernels_for(xp, y, *others):
+        from .kernels.cpu import convolution
 
-    return convolution if convolution.fits(filters, y.dtype) else None
+        if convolution.fits(filters[3], y.dtype):
+            return convolution
+    return _filter_rows if _goes_by_rows(xp, filters) else None
+
+
+def _goes_by_rows(xp: Namespace, filters: tuple[int, ...]) -> bool:
+    return array_api_compat.is_numpy_namespace(xp) and filters[0] > 1 and filters[2] > THIN
 
 
 def has_kernels_for(xp: Namespace, y: Array, *others: Array) -> bool:
@@ -145,7 +153,9 @@ def _columns(
     if channels > THIN:
         padded = _padded(xp, x, padding, 1)
         laid = lend(xp, (n, *size, kh, kw * channels), x.dtype, device)
-        _lay_out(xp, padded, filters, stride, size, laid)
+        for k, (i, j) in enumerate(_places(filters, stride, size)):
+            u, v = divmod(k, kw)
+            laid[:, :, :, u, v * channels : (v + 1) * channels] = padded[:, i, j, :]
         return xp.reshape(laid, (rows, width))
     padded = _padded(xp, xp.permute_dims(x, (3, 1, 2, 0)), padding, 1)
     laid = lend(xp, (kh, kw, channels, *size, n), x.dtype, device)
@@ -157,21 +167,6 @@ def _columns(
         for k, (i, j) in enumerate(_places(filters, stride, size)):
             laid[(*divmod(k, kw), ...)] = padded[:, i, j, :]
     return xp.reshape(laid, (width, rows)).mT
-
-
-def _lay_out(
-    xp: Namespace, padded: Array, filters: tuple[int, ...], stride: Pair, size: Pair, laid: Array
-) -> None:
-    """Fill laid (n, Ho, Wo, kh, kw C). On NumPy a row of a filter is one run of memory."""
-    _, kw, channels, _ = filters
-    if not array_api_compat.is_numpy_namespace(xp):
-        for k, (i, j) in enumerate(_places(filters, stride, size)):
-            u, v = divmod(k, kw)
-            laid[:, :, :, u, v * channels : (v + 1) * channels] = padded[:, i, j, :]
-        return
-    image, down, right, one = padded.strides
-    strides = (image, stride[0] * down, stride[1] * right, down, one)
-    laid[...] = as_strided(padded, laid.shape, strides, writeable=False)
 
 
 def _add_up(
@@ -240,8 +235,12 @@ def _product(xp: Namespace, a: Array, b: Array) -> Array:
 
 
 def _blocks(xp: Namespace, x: Array, w: Array, size: Pair) -> list[slice]:
-    per_image = math.prod(size) * math.prod(w.shape[:3]) * itemsize(xp, x)
-    bound = BLOCKS_IN_CACHE * elementwise_block_bytes(xp)
+    kh, kw, channels, n_filters = w.shape
+    pixels, count = kh * kw * channels, BLOCKS_IN_CACHE
+    if _goes_by_rows(xp, w.shape):
+        pixels, count = kw * max(channels, n_filters), ROW_BLOCKS
+    per_image = math.prod(size) * pixels * itemsize(xp, x)
+    bound = count * elementwise_block_bytes(xp)
     return list(row_blocks(x.shape[0], rows_within(bound, per_image)))
 
 
