@@ -203,8 +203,11 @@ def _write(out: Array, block: slice, where: Array | None, rows: Array, tiles: Ti
 
 def _ask_candidates(
     scan: Scan, queries: Array, points: Points, k: int, m: int, tiles: Tiles, tell: Tell
-) -> tuple[Array, Array, Array]:
-    """Keys, indices, and whether they are proven, of each query: (n, k), (n, k), (n,)."""
+) -> tuple[Array, Array, Array | None]:
+    """Keys, indices, and whether they are proven, of each query: (n, k), (n, k), (n,).
+
+    None where all are, so that nobody waits for a device to count the others again.
+    """
     xp = namespace_of(queries)
     bounds, candidates = _smallest_bounds(scan, queries, points, m, tiles, tell)
     few = k + SETTLED
@@ -212,15 +215,14 @@ def _ask_candidates(
     keys, indices = keys[:, :k], indices[:, :k]
     proven = bounds[:, few] - scan.floor > keys[:, k - 1]
     left = flatnonzero(~proven)
-    if left.shape[0]:  # the rest of the candidates
-        some, theirs, theirs_bounds = (
-            xp.take(x, left, axis=0) for x in (queries, candidates, bounds)
-        )
-        more = [x[:, :k] for x in _settle(scan, some, points.rows, theirs, tiles)]
-        keys, indices = replace_rows(keys, left, more[0]), replace_rows(indices, left, more[1])
-        now = theirs_bounds[:, m - 1] - scan.floor > more[0][:, k - 1]
-        proven = replace_rows(proven, left, now)
-    return keys, indices, proven
+    if not left.shape[0]:
+        return keys, indices, None
+    # The rest of the candidates.
+    some, theirs, theirs_bounds = (xp.take(x, left, axis=0) for x in (queries, candidates, bounds))
+    more = [x[:, :k] for x in _settle(scan, some, points.rows, theirs, tiles)]
+    keys, indices = replace_rows(keys, left, more[0]), replace_rows(indices, left, more[1])
+    now = theirs_bounds[:, m - 1] - scan.floor > more[0][:, k - 1]
+    return keys, indices, replace_rows(proven, left, now)
 
 
 def _smallest_bounds(
