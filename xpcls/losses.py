@@ -15,13 +15,35 @@ Validation reads the range of `y` on the host. Training, whose labels are known 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
-from xpcls_backends import Array, device_of, namespace_of, to_scalar
+from xpcls_backends import Array, device_of, mean_loss, namespace_of, to_scalar
 
 Loss = Callable[..., tuple[Array, Array]]
+AnyLoss = TypeVar("AnyLoss", bound=Loss)
 
 
+def _or_by_kernel(loss: AnyLoss) -> AnyLoss:
+    """The loss as it is written, or by the kernel of the same name where there is one.
+
+    Only where `y` is known to be good, as in training: a kernel checks nothing.
+    """
+
+    @functools.wraps(loss)
+    def either(scores: Array, y: Array, *delta: float, **given: Any) -> tuple[Array, Array]:
+        if not given.get("validate", True):
+            margin = delta[0] if delta else given.get("delta", 1.0)
+            found = mean_loss(loss.__name__, scores, y, margin, given.get("sample_weight"))
+            if found is not None:
+                return found
+        return loss(scores, y, *delta, **given)
+
+    return cast(AnyLoss, either)
+
+
+@_or_by_kernel
 def hinge(
     scores: Array,
     y: Array,
@@ -42,6 +64,7 @@ def hinge(
     return _mean(xp.sum(margins, axis=1), gradient, sample_weight, validate)
 
 
+@_or_by_kernel
 def squared_hinge(
     scores: Array,
     y: Array,
@@ -62,6 +85,7 @@ def squared_hinge(
     return _mean(xp.sum(margins * margins, axis=1), gradient, sample_weight, validate)
 
 
+@_or_by_kernel
 def one_vs_all(
     scores: Array,
     y: Array,
@@ -79,6 +103,7 @@ def one_vs_all(
     return _mean(xp.sum(margins, axis=1), gradient, sample_weight, validate)
 
 
+@_or_by_kernel
 def structured(
     scores: Array,
     y: Array,
@@ -102,6 +127,7 @@ def structured(
     return _mean(xp.max(margins, axis=1), gradient, sample_weight, validate)
 
 
+@_or_by_kernel
 def softmax(
     scores: Array,
     y: Array,
@@ -123,6 +149,7 @@ def softmax(
     return _mean(losses, powers / total - truth, sample_weight, validate)
 
 
+@_or_by_kernel
 def squared_error(
     scores: Array,
     y: Array,

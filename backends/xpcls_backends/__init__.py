@@ -9,6 +9,7 @@ from ._convolution import convolve, convolve_backward
 from ._histograms import Histograms, color_kernel, gradient_kernel, tile_histograms
 from ._host import as_array, column_names, label_codes, object_array
 from ._linear import LinearTask, linear_descent, linear_objective, linear_scores
+from ._losses import mean_loss
 from ._minima import sums_of_minima
 from ._ops import (
     add_scaled,
@@ -105,6 +106,7 @@ __all__ = [
     "linear_objective",
     "linear_scores",
     "masked_column",
+    "mean_loss",
     "namespace_of",
     "object_array",
     "one_hot",

@@ -9,7 +9,7 @@ import array_api_compat
 
 from ._memory import lend_images
 from ._place import Array, Namespace, namespace_of
-from .kernels import has_kernels
+from .kernels import has_cuda_kernels, has_kernels
 
 Pair = tuple[int, int]
 
@@ -27,6 +27,10 @@ def largest_of_windows(x: Array, size: Pair, stride: Pair) -> Array:
         from .kernels.cpu import pooling
 
         return pooling.largest_of_windows(x, size, stride)
+    if _has_cuda_kernels(xp, x):
+        from .kernels.cuda import images
+
+        return images.largest(x, size, stride, _counts(x, size, stride))
     first, *others = windows_of(x, size, stride)
     z = x[first]
     if not array_api_compat.is_numpy_namespace(xp) or not others:
@@ -49,6 +53,10 @@ def largest_of_windows_backward(x: Array, z: Array, g: Array, size: Pair, stride
         from .kernels.cpu import pooling
 
         return pooling.largest_of_windows_backward(x, z, g, size, stride)
+    if _has_cuda_kernels(xp, x, z, g):
+        from .kernels.cuda import images
+
+        return images.largest_backward(x, z, g, size, stride)
     dx, overlap = to_fill(xp, x, size, stride)
     *others, last = windows_of(x, size, stride)
     left = g  # what has not found its entry yet
@@ -77,16 +85,22 @@ def largest_of_windows_backward(x: Array, z: Array, g: Array, size: Pair, stride
 
 def windows_of(x: Array, size: Pair, stride: Pair) -> Iterator[Any]:
     """For each place in a window, the index of that entry of every window."""
-    if x.ndim != 4:
-        raise ValueError("expected images (N, H, W, C)")
-    counts = [(n - k) // s + 1 for n, k, s in zip(x.shape[1:3], size, stride, strict=True)]
-    if min(counts) < 1:
-        raise ValueError(f"windows of {size} do not fit into images of {tuple(x.shape[1:3])}")
+    counts = _counts(x, size, stride)
     for i in range(size[0]):
         for j in range(size[1]):
             rows = slice(i, i + (counts[0] - 1) * stride[0] + 1, stride[0])
             columns = slice(j, j + (counts[1] - 1) * stride[1] + 1, stride[1])
             yield (slice(None), rows, columns, slice(None))
+
+
+def _counts(x: Array, size: Pair, stride: Pair) -> Pair:
+    """How many windows there are, down and across."""
+    if x.ndim != 4:
+        raise ValueError("expected images (N, H, W, C)")
+    down, across = ((n - k) // s + 1 for n, k, s in zip(x.shape[1:3], size, stride, strict=True))
+    if min(down, across) < 1:
+        raise ValueError(f"windows of {size} do not fit into images of {tuple(x.shape[1:3])}")
+    return down, across
 
 
 def to_fill(xp: Namespace, x: Array, size: Pair, stride: Pair) -> tuple[Array, bool]:
@@ -117,3 +131,11 @@ def _has_kernels(xp: Namespace, x: Array, size: Pair, stride: Pair) -> bool:
     apart = stride[0] >= size[0] and stride[1] >= size[1]
     fits = x.ndim == 4 and apart and x.dtype in (xp.float32, xp.float64)
     return fits and has_kernels(xp, worth=x.size >= WORTH_KERNELS)
+
+
+def _has_cuda_kernels(xp: Namespace, *images_and_windows: Array) -> bool:
+    if not has_cuda_kernels(xp):
+        return False
+    from .kernels.cuda import images
+
+    return images.fits(*images_and_windows)

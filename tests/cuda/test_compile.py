@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from tests.cuda import nvrtc
-from xpcls_backends.kernels.cuda import linear, smallest
+from xpcls_backends.kernels.cuda import images, linear, losses, smallest
 from xpcls_backends.kernels.cuda._module import HOME, OPTIONS, source
 from xpcls_backends.kernels.cuda.direct import PIXELS as DIRECT_PIXELS
 
@@ -21,11 +21,14 @@ VARIANTS: list[tuple[str, tuple[str, ...]]] = [
     ("bits", ()),
     ("codes", ()),
     ("l1", ()),
+    ("losses", ()),
+    ("losses", (f"-DCLASSES={losses.MOST_CLASSES}",)),
+    *(("images", (f"-DNUMBER={number}",)) for number in images.NUMBERS.values()),
     *(("direct", (f"-DPIXEL={pixel}",)) for pixel in DIRECT_PIXELS.values()),
     *(("smallest", (f"-DKEPT={kept}",)) for kept in smallest.KEPT),
     *(
         ("linear", (f"-DCLASSES={classes}", f"-DFEATURES={features}", f"-DPIXEL={pixel}"))
-        for classes in (2, linear.MOST_CLASSES)
+        for classes in (2, losses.MOST_CLASSES)
         for features in (linear.FEATURES[0], linear.FEATURES[-1])
         for pixel in linear.PIXELS.values()
     ),

@@ -7,6 +7,7 @@ several orders.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,31 @@ from tests import reference
 from tests.cuda.simulator import SCHEDULES, scheduled
 from xpcls.distances import nearest
 from xpcls.linear_model import LINEAR_LOSSES, LinearModel
+from xpcls.losses import LOSSES, MARGIN_LOSSES
 from xpcls.optimizers import SGD, Constant, Momentum
 from xpcls.training import Settings, start_run, train
-from xpcls_backends import Backend, counter_bits, smallest_k, to_host
+from xpcls_backends import (
+    Backend,
+    counter_bits,
+    largest_of_windows,
+    largest_of_windows_backward,
+    rectified,
+    rectified_backward,
+    smallest_k,
+    to_host,
+)
 from xpcls_backends.kernels import asking_for_kernels, has_cuda_kernels
-from xpcls_backends.kernels.cuda import _module, direct, l1, linear, neighbors, products, smallest
+from xpcls_backends.kernels.cuda import (
+    _module,
+    direct,
+    images,
+    l1,
+    linear,
+    losses,
+    neighbors,
+    products,
+    smallest,
+)
 
 few = settings(max_examples=25, deadline=None)
 seeds = st.integers(0, 2**20)
@@ -358,9 +379,101 @@ def test_linear_descent_stays_away_where_not_all_blocks_fit(
     monkeypatch.setattr(linear, "_at_once", lambda function, shared: 2)
     assert linear._cut(70, 3, 10, "float") is None
     for a, b in zip(_run(card, *given), expected, strict=True):
-        np.testing.assert_array_equal(a, b)
+        np.testing.assert_allclose(a, b, rtol=1e-5)
 
 
 def test_shared_memory_of_linear_descent_is_what_its_source_lays_out(card: Backend) -> None:
     # A byte less would be written over by the last block, or by nobody: the simulator would tell.
     assert linear.shared_bytes(24, 10, 256) == 4 * (256 * 25 + 256 * 11 + 2 * 250 + 16)
+
+
+@pytest.mark.parametrize("name", list(LOSSES))
+@few
+@given(n=st.integers(1, 200), n_classes=st.integers(2, 16), weighted=st.booleans(), seed=seeds)
+def test_losses_are_those_of_the_plain_version(
+    card: Backend, name: str, n: int, n_classes: int, weighted: bool, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    scores = card.asarray(np.round(rng.normal(size=(n, n_classes)), 1).astype("float32"))
+    y = card.asarray(rng.integers(0, n_classes, n))
+    weight = card.asarray(rng.uniform(0.0, 2.0, n).astype("float32")) if weighted else None
+    given = {"sample_weight": weight, "validate": False}
+    given |= {"delta": 0.7} if name in MARGIN_LOSSES else {}
+    calls, rows_losses = [], losses.rows_losses
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(losses, "rows_losses", lambda *a: calls.append(1) or rows_losses(*a))
+        found = LOSSES[name](scores, y, **given)
+        assert calls == [1]
+        with asking_for_kernels(False):
+            expected = LOSSES[name](scores, y, **given)
+        LOSSES[name](scores, y, **given | {"validate": True})
+        assert calls == [1]
+    for a, b in zip(found, expected, strict=True):
+        assert a.dtype == b.dtype and a.shape == b.shape
+        np.testing.assert_allclose(to_host(a), to_host(b), rtol=2e-5, atol=1e-6)
+
+
+def test_a_loss_of_nan_is_nan(card: Backend) -> None:
+    scores = np.zeros((3, 4), "float32")
+    scores[1, 2] = np.nan
+    for name in LOSSES:
+        y = card.asarray(np.array([0, 1, 2]))
+        value, _ = LOSSES[name](card.asarray(scores), y, validate=False)
+        assert np.isnan(to_host(value)), name
+
+
+def test_more_classes_than_registers_hold_are_left_to_the_plain_version(card: Backend) -> None:
+    scores = card.asarray(np.zeros((3, losses.MOST_CLASSES + 1), "float32"))
+    value, _ = LOSSES["softmax"](scores, card.asarray(np.array([0, 1, 16])), validate=False)
+    np.testing.assert_allclose(to_host(value), np.log(losses.MOST_CLASSES + 1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", list(images.NUMBERS))
+@few
+@given(
+    shape=st.tuples(st.integers(1, 3), st.integers(3, 9), st.integers(3, 9), st.integers(1, 5)),
+    size=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    seed=seeds,
+)
+def test_pooling_is_that_of_the_plain_version(
+    card: Backend, dtype: str, shape: Any, size: Any, stride: Any, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    x = np.round(rng.normal(size=shape), 1).astype(dtype)  # with ties
+    x[rng.random(shape) < 0.02] = np.nan
+    x = card.asarray(x)
+    z = largest_of_windows(x, size, stride)
+    g = card.asarray(rng.normal(size=z.shape).astype(dtype))
+    dx = largest_of_windows_backward(x, z, g, size, stride)
+    with asking_for_kernels(False):
+        assert_same(z, largest_of_windows(x, size, stride))
+        assert_same(dx, largest_of_windows_backward(x, z, g, size, stride), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", list(images.NUMBERS))
+def test_rectified_sums_are_those_of_the_plain_version(card: Backend, dtype: str) -> None:
+    rng = np.random.default_rng(4)
+    for shape in ((7, 5), (2, 3, 4, 5), (0, 5)):
+        x, b = (np.round(rng.normal(size=s), 1).astype(dtype) for s in (shape, shape[-1:]))
+        x[rng.random(shape) < 0.1] = np.nan
+        x, b = card.asarray(x), card.asarray(b)
+        g = card.asarray(rng.normal(size=shape).astype(dtype))
+        z = rectified(x, b)
+        found = rectified_backward(z, g)
+        with asking_for_kernels(False):
+            assert_same(z, rectified(x, b))
+            for a, expected in zip(found, rectified_backward(z, g), strict=True):
+                assert_same(a, expected, rtol=1e-6)
+
+
+def assert_same(a: Any, b: Any, rtol: float = 0.0) -> None:
+    assert a.dtype == b.dtype and a.shape == b.shape
+    np.testing.assert_allclose(to_host(a), to_host(b), rtol=rtol, atol=rtol)
+
+
+def test_every_launcher_is_tested_here() -> None:
+    launchers = {path.stem for path in _module.HOME.glob("[a-z]*.py")}
+    text = Path(__file__).read_text()
+    tested = {"bits": "counter_bits("} | {name: f"{name}." for name in launchers - {"bits"}}
+    assert all(call in text for call in tested.values()), launchers

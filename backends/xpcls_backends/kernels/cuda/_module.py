@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -13,13 +14,15 @@ from xpcls_backends._place import Array
 
 HOME = Path(__file__).parent
 OPTIONS = ("-std=c++17",)
+INCLUDE = re.compile(r'^#include "(\w+\.cuh)"$', re.MULTILINE)
 
 i32, i64, f32 = np.int32, np.int64, np.float32  # of numbers given to kernels, which check nothing
 
 
 def source(name: str) -> str:
-    """The text of name.cu and what stands before it."""
-    return (HOME / "common.cuh").read_text() + (HOME / f"{name}.cu").read_text()
+    """The text of name.cu, with common.cuh before it, and in it the files that it includes."""
+    text = (HOME / "common.cuh").read_text() + (HOME / f"{name}.cu").read_text()
+    return INCLUDE.sub(lambda found: (HOME / found[1]).read_text(), text)
 
 
 @cache

@@ -12,9 +12,8 @@
 //
 // -DCLASSES=, -DFEATURES= ; -DPIXEL= the type of the rows.
 
-#ifndef CLASSES
-#define CLASSES 10
-#endif
+#include "losses.cuh"
+
 #ifndef FEATURES
 #define FEATURES 24
 #endif
@@ -25,71 +24,6 @@
 #define WARPS_A_BLOCK (THREADS_A_BLOCK / 32)
 #define ROW (FEATURES + 1)    // of shared memory, so that rows begin in different banks
 #define SCORES (CLASSES + 1)
-
-enum { SOFTMAX, ONE_VS_ALL, STRUCTURED, HINGE, SQUARED_HINGE };
-
-// factor * loss of the scores s of one row, which become its gradient; see xpcls/losses.py.
-// Comparisons are put so that NaN goes on into the loss.
-static __device__ float loss_of_row(int kind, float delta, float* s, int y, float factor) {
-  float loss = 0.0f, pull = 0.0f, of_class = 0.0f;
-#pragma unroll
-  for (int c = 0; c < CLASSES; c++)
-    if (c == y) of_class = s[c];
-  if (kind == SOFTMAX) {
-    float top = s[0];
-#pragma unroll
-    for (int c = 1; c < CLASSES; c++) top = fmaxf(top, s[c]);
-#pragma unroll
-    for (int c = 0; c < CLASSES; c++) {
-      s[c] = expf(s[c] - top);
-      pull += s[c];
-    }
-#pragma unroll
-    for (int c = 0; c < CLASSES; c++) s[c] = s[c] * (factor / pull) - (c == y ? factor : 0.0f);
-    return factor * (logf(pull) - (of_class - top));
-  }
-  if (kind == ONE_VS_ALL) {
-#pragma unroll
-    for (int c = 0; c < CLASSES; c++) {
-      const float margin = c == y ? delta - s[c] : delta + s[c];
-      const float slope = c == y ? -factor : factor;
-      s[c] = margin <= 0.0f ? 0.0f : slope;
-      loss += margin <= 0.0f ? 0.0f : margin;
-    }
-    return factor * loss;
-  }
-  const float own = of_class - delta;
-  if (kind == STRUCTURED) {
-    int worst = y;
-#pragma unroll
-    for (int c = 0; c < CLASSES; c++) {
-      const float margin = s[c] - own;
-      if (c != y && (margin > loss || margin != margin)) {
-        loss = margin;
-        worst = c;
-      }
-    }
-#pragma unroll
-    for (int c = 0; c < CLASSES; c++)
-      s[c] = (c == worst ? factor : 0.0f) - (c == y ? factor : 0.0f);
-    return factor * loss;
-  }
-#pragma unroll
-  for (int c = 0; c < CLASSES; c++) {
-    const float margin = s[c] - own;
-    if (c == y || margin <= 0.0f) {
-      s[c] = 0.0f;
-    } else {
-      loss += kind == HINGE ? margin : margin * margin;
-      s[c] = kind == HINGE ? factor : 2.0f * margin * factor;
-    }
-    pull += s[c];
-  }
-#pragma unroll
-  for (int c = 0; c < CLASSES; c++)
-    if (c == y) s[c] = -pull;
-  return factor * loss;
-}
 
 // The sum over the block's threads, in one order; all threads must call it, and all get it.
 // `shared` has WARPS_A_BLOCK entries that nobody else uses until the next __syncthreads.

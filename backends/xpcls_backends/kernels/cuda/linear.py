@@ -7,10 +7,9 @@ from typing import Any
 from xpcls_backends._place import Array, device_of, namespace_of
 
 from ._module import f32, i32, kernel, launch
+from .losses import KINDS, MOST_CLASSES
 
 THREADS = 256  # and the most rows of a mini-batch
-KINDS = ("softmax", "one_vs_all", "structured", "hinge", "squared_hinge")  # as in linear.cu
-MOST_CLASSES = 16  # scores of a row are kept in registers
 SHARED = 48 * 2**10  # bytes that every card gives to a block
 FEATURES = (8, 16, 24, 32)  # of a block
 PIXELS = {"float32": "float", "uint8": "unsigned char"}

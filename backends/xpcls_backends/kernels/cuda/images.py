@@ -1,0 +1,100 @@
+"""What convolution and pooling do beside products, one launch each: images.cu."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from xpcls_backends._ops import row_blocks, rows_within
+from xpcls_backends._place import Array, device_of, namespace_of
+
+from ._module import i32, kernel, launch
+
+Pair = tuple[int, int]
+
+THREADS = 256
+MOST = 2**31 - THREADS  # numbers of one launch
+NUMBERS = {"float32": "float", "float64": "double"}
+
+
+def fits(*arrays: Array) -> bool:
+    """Whether there are kernels for such numbers, of one dtype."""
+    xp = namespace_of(*arrays)
+    dtypes = {x.dtype for x in arrays}
+    return len(dtypes) == 1 and arrays[0].dtype in [getattr(xp, name) for name in NUMBERS]
+
+
+def lay_out(x: Array, filters: Pair, stride: Pair, padding: Pair, size: Pair) -> Array:
+    """The pixels under each filter: (n, *size, *filters, C) of images x (n, H, W, C).
+
+    size : how many filters stand down and across. Outside of the images are zeros.
+    """
+    shape = (x.shape[0], *size, *filters, x.shape[3])
+    layer = _layer(x.shape[1:], filters, stride, padding, size)
+    return _made("lay_out", (x,), shape, layer)
+
+
+def add_up(laid: Array, shape: tuple[int, ...], stride: Pair, padding: Pair) -> Array:
+    """The transpose of `lay_out`: images of that shape, each pixel the sum of its places."""
+    layer = _layer(shape[1:], laid.shape[3:5], stride, padding, laid.shape[1:3])
+    return _made("add_up", (laid,), shape, layer)
+
+
+def largest(x: Array, size: Pair, stride: Pair, windows: Pair) -> Array:
+    """The largest entry of each window, (n, *windows, C), NaN where there is one."""
+    layer = _layer(x.shape[1:], size, stride, (0, 0), windows)
+    return _made("largest", (x,), (x.shape[0], *windows, x.shape[3]), layer)
+
+
+def largest_backward(x: Array, z: Array, g: Array, size: Pair, stride: Pair) -> Array:
+    """The gradient of x from z, `largest` of it, and g, the gradient of z."""
+    layer = _layer(x.shape[1:], size, stride, (0, 0), z.shape[1:3])
+    return _made("largest_backward", (x, z, g), x.shape, layer)
+
+
+def rectified(x: Array, b: Array) -> Array:
+    """max(x + b, 0) of x (..., C) and b (C,); NaN where x + b is."""
+    channels = (i32(b.shape[0]),)
+    return _made("rectified", (x,), x.shape, channels, whole=(_in_order(b),))
+
+
+def rectified_backward(z: Array, g: Array) -> Array:
+    """The gradient of x + b, from z, the rectified sum, and g, the gradient of that."""
+    return _made("rectified_backward", (z, g), z.shape, ())
+
+
+def _in_order(x: Array) -> Array:
+    """x in C order, itself where it is so."""
+    return namespace_of(x).ascontiguousarray(x)
+
+
+def _layer(
+    image: tuple[int, ...], size: Pair, stride: Pair, padding: Pair, windows: Pair
+) -> tuple[Any, ...]:
+    return tuple(i32(x) for x in (*image, *size, *stride, *padding, *windows))
+
+
+def _made(
+    name: str,
+    given: tuple[Array, ...],
+    shape: tuple[int, ...],
+    numbers: tuple[Any, ...],
+    whole: tuple[Array, ...] = (),
+) -> Array:
+    """What a kernel makes of the arrays given, which are cut as the result is along the first
+    axis, and of those that are `whole`."""
+    first = given[0]
+    xp, device = namespace_of(*given), device_of(*given)
+    out = xp.empty(shape, dtype=first.dtype, device=device)
+    dtype = next(dtype for dtype in NUMBERS if first.dtype == getattr(xp, dtype))
+    function: Callable[..., Any] = kernel("images", name, (f"-DNUMBER={NUMBERS[dtype]}",))
+    given = tuple(_in_order(x) for x in given)
+    for some in row_blocks(shape[0] if out.size else 0, rows_within(MOST, math.prod(shape[1:]))):
+        target = out[some, ...]
+        parts = (*(x[some, ...] for x in given), *whole, target)
+        args = (*parts, *numbers, np.uint32(target.size))
+        launch(function, (-(-target.size // THREADS),), THREADS, args)
+    return out
