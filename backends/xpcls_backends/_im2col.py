@@ -7,7 +7,8 @@ column by column instead, rows in the order (Ho, Wo, n): runs over images are lo
 channels. Results lie in memory as the rows do.
 
 On NumPy filters of several rows go the way of _filter_rows.py, with a smaller matrix, unless
-channels are few; kernels/cpu/convolution.py needs none, for filters that are whole vectors.
+channels are few; kernels/cpu/convolution.py needs none, for filters that are whole vectors. On a
+CUDA card the matrix is laid out, and added up again, in one launch each.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ._memory import lend, lend_images
 from ._ops import elementwise_block_bytes, row_blocks, rows_within
 from ._place import Array, Namespace, device_of
 from ._threads import in_threads, thread_count
-from .kernels import has_kernels
+from .kernels import has_cuda_kernels, has_kernels
 
 Pair = tuple[int, int]
 
@@ -41,7 +42,7 @@ def forward(
     xp: Namespace, x: Array, w: Array, stride: Pair, padding: Pair, size: Pair
 ) -> tuple[Array, list[Any]]:
     """`convolve` for outputs of that size; also the matrix of each block, or None."""
-    thin = x.shape[3] <= THIN
+    thin = _is_thin(xp, x)
     flat = xp.reshape(w, (-1, w.shape[3]))
     y = lend_images(xp, x, (x.shape[0], *size, w.shape[3]), by_pixels=thin)
     blocks = _blocks(xp, x, w, size)
@@ -73,7 +74,7 @@ def backward(
     wanted: tuple[bool, bool],
 ) -> tuple[Array | None, Array | None]:
     """The gradients of x and w that are wanted; a matrix that is not kept is made again."""
-    thin, size = x.shape[3] <= THIN, dy.shape[1:3]
+    thin, size = _is_thin(xp, x), dy.shape[1:3]
     flat = xp.reshape(w, (-1, w.shape[3]))
     gathers = wanted[0] and _gathers(w, stride, padding)
     turned = xp.flip(xp.permute_dims(w, (0, 1, 3, 2)), axis=(0, 1)) if gathers else w
@@ -136,6 +137,20 @@ def has_kernels_for(xp: Namespace, y: Array, *others: Array) -> bool:
     return fits and has_kernels(xp, worth=y.size >= WORTH_KERNELS)
 
 
+def _image_kernels(xp: Namespace, x: Array) -> ModuleType | None:
+    """What has `lay_out` and `add_up` for images on a CUDA card, or None."""
+    if not has_cuda_kernels(xp):
+        return None
+    from .kernels.cuda import images
+
+    return images if images.fits(x) else None
+
+
+def _is_thin(xp: Namespace, x: Array) -> bool:
+    """Whether the matrix is laid out column by column."""
+    return x.shape[3] <= THIN and _image_kernels(xp, x) is None
+
+
 def _gathers(w: Array, stride: Pair, padding: Pair) -> bool:
     """Whether dx is the convolution of dy with turned filters, and not spread out of dy."""
     kh, kw, channels, n_filters = w.shape
@@ -150,6 +165,9 @@ def _columns(
     kh, kw, channels, _ = filters
     n, device = x.shape[0], device_of(x)
     rows, width = math.prod(size) * n, kh * kw * channels
+    kernels = _image_kernels(xp, x)
+    if kernels is not None:
+        return xp.reshape(kernels.lay_out(x, (kh, kw), stride, padding, size), (rows, width))
     if channels > THIN:
         padded = _padded(xp, x, padding, 1)
         laid = lend(xp, (n, *size, kh, kw * channels), x.dtype, device)
@@ -183,6 +201,11 @@ def _add_up(
     kh, kw, channels, _ = filters
     n, height, width = dx.shape[:3]
     top, left = padding
+    kernels = _image_kernels(xp, dx)
+    if kernels is not None:
+        laid = xp.reshape(spread, (n, *size, kh, kw, channels))
+        kernels.add_up(laid, dx, stride, padding)
+        return
     order = (1, 2, 0) if thin else (0, 1, 2)
     counts = (n, *size)
     laid = xp.reshape(spread, (*(counts[axis] for axis in order), kh * kw, channels))

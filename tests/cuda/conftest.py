@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
+from tests.cuda.simulator import SCHEDULES, scheduled
 from xpcls_backends import Backend, get_backend
+from xpcls_backends.kernels.cuda import (
+    _module,
+    bits,
+    direct,
+    images,
+    l1,
+    linear,
+    losses,
+    products,
+    smallest,
+)
+
+LAUNCHERS = (bits, direct, images, l1, linear, losses, products, smallest)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -19,3 +36,24 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def card(request: pytest.FixtureRequest) -> Backend:
     """CuPy, or what stands in for it."""
     return get_backend("cupy")
+
+
+@pytest.fixture(params=SCHEDULES, ids=lambda schedule: f"threads{schedule[0]}{schedule[1]}")
+def turns(request: pytest.FixtureRequest) -> Iterator[None]:
+    with scheduled(*request.param):
+        yield
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the kernels that were launched, in order."""
+    names: list[str] = []
+    kernel = _module.kernel
+
+    def told(file: str, name: str, *args: Any, **keywords: Any) -> Any:
+        names.append(name)
+        return kernel(file, name, *args, **keywords)
+
+    for module in LAUNCHERS:
+        monkeypatch.setattr(module, "kernel", told)
+    return names

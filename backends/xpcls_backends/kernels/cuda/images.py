@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,10 +36,10 @@ def lay_out(x: Array, filters: Pair, stride: Pair, padding: Pair, size: Pair) ->
     return _made("lay_out", (x,), shape, layer)
 
 
-def add_up(laid: Array, shape: tuple[int, ...], stride: Pair, padding: Pair) -> Array:
-    """The transpose of `lay_out`: images of that shape, each pixel the sum of its places."""
-    layer = _layer(shape[1:], laid.shape[3:5], stride, padding, laid.shape[1:3])
-    return _made("add_up", (laid,), shape, layer)
+def add_up(laid: Array, images: Array, stride: Pair, padding: Pair) -> None:
+    """The transpose of `lay_out`: fills images, in C order; each pixel is the sum of its places."""
+    layer = _layer(images.shape[1:], laid.shape[3:5], stride, padding, laid.shape[1:3])
+    _fill(images, "add_up", (laid,), layer)
 
 
 def largest(x: Array, size: Pair, stride: Pair, windows: Pair) -> Array:
@@ -84,17 +83,27 @@ def _made(
     numbers: tuple[Any, ...],
     whole: tuple[Array, ...] = (),
 ) -> Array:
-    """What a kernel makes of the arrays given, which are cut as the result is along the first
-    axis, and of those that are `whole`."""
-    first = given[0]
-    xp, device = namespace_of(*given), device_of(*given)
-    out = xp.empty(shape, dtype=first.dtype, device=device)
-    dtype = next(dtype for dtype in NUMBERS if first.dtype == getattr(xp, dtype))
-    function: Callable[..., Any] = kernel("images", name, (f"-DNUMBER={NUMBERS[dtype]}",))
-    given = tuple(_in_order(x) for x in given)
-    for some in row_blocks(shape[0] if out.size else 0, rows_within(MOST, math.prod(shape[1:]))):
-        target = out[some, ...]
-        parts = (*(x[some, ...] for x in given), *whole, target)
-        args = (*parts, *numbers, np.uint32(target.size))
-        launch(function, (-(-target.size // THREADS),), THREADS, args)
+    """What a kernel makes of arrays, in a new one."""
+    out = namespace_of(*given).empty(shape, dtype=given[0].dtype, device=device_of(*given))
+    _fill(out, name, given, numbers, whole)
     return out
+
+
+def _fill(
+    out: Array,
+    name: str,
+    given: tuple[Array, ...],
+    numbers: tuple[Any, ...],
+    whole: tuple[Array, ...] = (),
+) -> None:
+    """Let a kernel fill `out`, of whose first axis it takes a part at a time, and of the arrays
+    given the same part; arrays that are `whole` it takes as they are."""
+    xp = namespace_of(out)
+    dtype = next(dtype for dtype in NUMBERS if out.dtype == getattr(xp, dtype))
+    function = kernel("images", name, (f"-DNUMBER={NUMBERS[dtype]}",))
+    given = tuple(_in_order(x) for x in given)
+    n, size = out.shape[0] if out.size else 0, math.prod(out.shape[1:])
+    for some in row_blocks(n, rows_within(MOST, size)):
+        target = out[some, ...]
+        args = (*(x[some, ...] for x in given), *whole, target, *numbers, np.uint32(target.size))
+        launch(function, (-(-target.size // THREADS),), THREADS, args)
