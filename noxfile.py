@@ -1,6 +1,6 @@
 """The project's checks. `nox` runs the default ones; `nox -l` lists all with their first lines.
 
-nox                             tests, tests_fast, tests_gpu, lint, types
+nox                             tests, tests_fast, tests_cuda, tests_gpu, lint, types
 nox -s tests -- -k nearest      what follows -- goes to pytest
 XPCLS_REQUIRE=cupy nox -s tests_gpu         fails where there is no GPU, instead of skipping
 nox -s tests_torch              needs PyTorch, which it installs
@@ -79,6 +79,20 @@ def tests_fast(session: nox.Session) -> None:
     """The same tests with the extra `fast`: with the kernels that numba compiles."""
     install(session, ".[fast]", *group("test"))
     run_pytest(session, "-n", "auto", OPENBLAS_NUM_THREADS="1", XPCLS_REQUIRE="kernels")
+
+
+@nox.session
+def tests_cuda(session: nox.Session) -> None:
+    """CUDA without a GPU: kernels compiled and simulated, all backend tests on a stand-in for CuPy.
+
+    Needs a C++ compiler for the simulator, and skips what it would run where there is none.
+    """
+    install(session, ".", *group("test"), *group("cuda-checks"))
+    stand_in = ("-n", "auto", "--backend", "fakecupy")
+    run_pytest(session, *stand_in, "tests/cuda", OPENBLAS_NUM_THREADS="1")
+    if not session.posargs:
+        there = ("tests", "--ignore", "tests/cuda", "-k", "fakecupy")
+        run_pytest(session, *stand_in, *there, OPENBLAS_NUM_THREADS="1")
 
 
 # virtualenv, because pip's settings say where a CPU build of torch lies, and uv reads none.

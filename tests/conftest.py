@@ -27,6 +27,7 @@ import pytest
 
 import xpcls_backends
 from xpcls_backends import Backend, get_backend, why_not
+from xpcls_backends.kernels import SWITCH
 from xpcls_backends.testing import forbid_host_reads
 
 STRICT = {"strict-device1": "device1", "strict-no_float64": "no_float64"}
@@ -133,6 +134,14 @@ def backend(request: pytest.FixtureRequest) -> Backend:
 def native(request: pytest.FixtureRequest) -> Backend:
     """NumPy, then CuPy: for what only the libraries have, beyond the standard."""
     return _backend(request.param)
+
+
+@pytest.fixture(autouse=True)
+def _plain_on_the_stand_in(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels run on the stand-in a thread at a time: tests of them alone ask for that."""
+    asked = "cuda" in request.node.path.parent.parts or SWITCH in os.environ
+    if STAND_IN in _chosen(request.config) and not asked:
+        monkeypatch.setenv(SWITCH, "off")
 
 
 @pytest.fixture
