@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from xpcls_backends import Array, Namespace
+from xpcls_backends import Array, Namespace, sign
 
 from ._variable import Pulls, operation
 
@@ -82,7 +82,7 @@ def sqrt(xp: Namespace, x: Array, /) -> Result:
 @operation
 def abs(xp: Namespace, x: Array, /) -> Result:
     """|x|: dz/dx = sign x, and 0 at 0."""
-    return xp.abs(x), (lambda g: g * xp.sign(x),)
+    return xp.abs(x), (lambda g: g * sign(x),)
 
 
 @operation
@@ -118,7 +118,7 @@ def relu(xp: Namespace, x: Array, /) -> Result:
     z = xp.maximum(x, 0.0)
 
     def pull(g: Array) -> Array:
-        gate = xp.sign(z)
+        gate = sign(z)
         gate *= g
         return gate
 
