@@ -83,7 +83,7 @@ def linear_objective(
             of_weights, of_offsets = x.mT @ gradient, xp.sum(gradient, axis=0)
         flat = xp.reshape(weights, (-1,))
     if task.l2:
-        value = value + task.l2 * xp.vecdot(flat, flat)
+        value = value + task.l2 * (flat @ flat)
     if not with_gradient:
         return value, None
     if task.l2:

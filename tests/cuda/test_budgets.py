@@ -40,10 +40,10 @@ class Budget:
 # One step of training: no wait and no transfer. Its rows are positions in a permutation that is
 # drawn on the host and goes up once an epoch, and its loss stays on the device.
 STEPS = {
-    "softmax": Budget((35, 0)),
-    "hinge": Budget((38, 0)),
-    "two layers": Budget((103, 87)),
-    "ConvNet": Budget((298, 188)),
+    "softmax": Budget((34, 0)),
+    "hinge": Budget((37, 0)),
+    "two layers": Budget((101, 85)),
+    "ConvNet": Budget((294, 184)),
 }
 # An epoch beside its steps: the permutation goes up; the losses, 100 steps at a time, and the
 # accuracy on some rows come down.
