@@ -83,6 +83,7 @@ struct Launch {
   int cooperative;  // all blocks at once, so that they can wait for each other
   int order;        // of threads: 0 ascending, 1 descending, 2 drawn afresh each time
   unsigned seed;
+  int waits;  // whether threads wait for each other; else they need no fibers
 };
 
 static char last_error[512];
@@ -266,9 +267,21 @@ static void run_together(const Launch& launch, unsigned& random) {
   }
 }
 
+static void run_alone(const Launch& launch, void (*kernel)(void*), void* argument) {
+  const size_t threads = (size_t)blockDim.x * blockDim.y * blockDim.z;
+  const size_t total = threads * gridDim.x * gridDim.y * gridDim.z;
+  for (size_t i = 0; i < total; i++) {
+    const size_t t = launch.order == 0 ? i : total - 1 - i;
+    blockIdx = position(t / threads, gridDim);
+    threadIdx = position(t % threads, blockDim);
+    kernel(argument);
+  }
+}
+
 static void run(const Launch& launch, void (*kernel)(void*), void* argument) {
   blockDim = launch.block;
   gridDim = launch.grid;
+  if (!launch.waits) return run_alone(launch, kernel, argument);
   body = kernel;
   body_argument = argument;
   thrown = nullptr;

@@ -39,6 +39,9 @@ FLAGS = (
 KERNEL = re.compile(
     r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\s*\([^)]*\)\s*)?(\w+)\s*\('
 )
+# What makes a thread wait for others, or share memory with them, but in what is for a card alone.
+FOR_A_CARD = re.compile(r"^#ifdef __CUDACC__$.*?^#(else|endif)", re.MULTILINE | re.DOTALL)
+WAITS = re.compile(r"__(sync|shfl|ballot|any_sync|shared)|GRID_BARRIER|DYNAMIC_SHARED")
 AROUND = 512  # bytes before and after each array
 FILL = 0xFF  # of them: NaN to a kernel that reads them
 
@@ -73,13 +76,14 @@ class Module:
 
     def __init__(self, code: str, options: Sequence[str] = (), sanitize: str | None = None) -> None:
         self.names = KERNEL.findall(code)
+        self._waits = WAITS.search(FOR_A_CARD.sub("", code)) is not None
         self._library = ctypes.CDLL(str(_built(code, self.names, tuple(options), sanitize)))
         self._library.simulator_error.restype = ctypes.c_char_p
 
     def get_function(self, name: str) -> Kernel:
         if name not in self.names:
             raise KernelError(f"no kernel {name}; there are {', '.join(self.names)}")
-        return Kernel(self._library, name)
+        return Kernel(self._library, name, self._waits)
 
 
 class Kernel:
@@ -88,8 +92,8 @@ class Kernel:
     order, seed : one of SCHEDULES; without, that of `scheduled`.
     """
 
-    def __init__(self, library: ctypes.CDLL, name: str) -> None:
-        self.name, self._library = name, library
+    def __init__(self, library: ctypes.CDLL, name: str, waits: bool = True) -> None:
+        self.name, self._library, self._waits = name, library, waits
         self._launch = getattr(library, f"launch_{name}")
         codes = getattr(library, f"codes_{name}")
         codes.restype = ctypes.c_char_p
@@ -111,7 +115,7 @@ class Kernel:
         given = [self._argument(i, x) for i, x in enumerate(args)]
         pointers = (ctypes.c_void_p * len(given))(*(x.address for x in given))
         turns = _schedule if order is None else (order, seed)
-        how = _Launch(_dim3(grid), _dim3(block), shared_mem, cooperative, *turns)
+        how = _Launch(_dim3(grid), _dim3(block), shared_mem, cooperative, *turns, self._waits)
         if self._launch(ctypes.byref(how), pointers):
             raise KernelError(f"{self.name}: {self._library.simulator_error().decode()}")
         for i, x in enumerate(given):
@@ -181,6 +185,7 @@ class _Launch(ctypes.Structure):
         ("cooperative", ctypes.c_int),
         ("order", ctypes.c_int),
         ("seed", ctypes.c_uint),
+        ("waits", ctypes.c_int),
     )
 
 
