@@ -25,6 +25,8 @@ CUPY_WHEELS = ("cupy", "cupy-cuda11x", "cupy-cuda12x", "cupy-cuda13x")
 
 INSUFFICIENT_DRIVER, NO_DEVICE = 35, 100  # of CUDA's cudaError_t
 OLDEST_CUDA = 12000  # that a CuPy wheel of today is made for, as CUDA writes 12.0
+FREE_MEMORY = "Free some of its memory (nvidia-smi shows who holds it), or use device 'cpu'"
+SEE_THE_CARD = "See whether nvidia-smi shows the card, or use device 'cpu'"
 
 
 class BackendUnavailable(RuntimeError):
@@ -102,7 +104,7 @@ def _cupy() -> Backend:
         cupy = importlib.import_module("cupy")
     except Exception as error:  # a broken installation can raise anything
         raise BackendUnavailable(
-            f"CuPy is installed but cannot be imported: {_first_line(error)}",
+            f"CuPy is installed but cannot be imported: {first_line(error)}",
             f"Install it afresh: {_replace_line(wheels, driver)}",
         ) from error
     check_device(cupy, driver, wheels)
@@ -158,7 +160,7 @@ def check_device(cupy: Any, driver: int, wheels: Sequence[str] = ()) -> None:
         if error.status == INSUFFICIENT_DRIVER:
             raise BackendUnavailable(
                 f"{version} needs a newer driver than this one, which stops at "
-                f"CUDA {_dotted(driver)}",
+                f"CUDA {dotted(driver)}",
                 _update_line(driver)
                 if driver < OLDEST_CUDA
                 else "Update the driver, or install the CuPy that fits it: "
@@ -166,8 +168,8 @@ def check_device(cupy: Any, driver: int, wheels: Sequence[str] = ()) -> None:
             ) from error
         if error.status != NO_DEVICE:
             raise BackendUnavailable(
-                f"{version} CUDA failed: {_first_line(error)}",
-                "See whether nvidia-smi shows the card, or use device 'cpu'",
+                f"{version} CUDA failed: {first_line(error)}",
+                SEE_THE_CARD,
             ) from error
         count = 0
     if not count:
@@ -178,17 +180,17 @@ def check_device(cupy: Any, driver: int, wheels: Sequence[str] = ()) -> None:
             "Make one visible, or use device 'cpu'",
         )
     try:
-        _run_a_kernel(cupy)
+        run_a_kernel(cupy)
     except Exception as error:  # missing libraries and missing kernel images raise many types
         raise BackendUnavailable(
-            f"{version} no kernel runs on the GPU: {_first_line(error)}",
-            "Free some of its memory (nvidia-smi shows who holds it), or use device 'cpu'"
+            f"{version} no kernel runs on the GPU: {first_line(error)}",
+            FREE_MEMORY
             if type(error).__name__ == "OutOfMemoryError"
             else f"Install CUDA's libraries with it: {_complete_line(wheels, driver)}",
         ) from error
 
 
-def _run_a_kernel(cupy: Any) -> None:
+def run_a_kernel(cupy: Any) -> None:
     """Allocate, compile, multiply (cuBLAS) and read back: what every algorithm here needs."""
     x = cupy.arange(6, dtype=cupy.float32).reshape(2, 3) + 1
     product = to_host(x @ x.T)
@@ -231,14 +233,16 @@ def _complete_line(wheels: Sequence[str], driver: int) -> str:
 
 def _update_line(driver: int) -> str:
     return (
-        f"Update the driver: this one stops at CUDA {_dotted(driver)}, and CuPy needs "
-        f"{_dotted(OLDEST_CUDA)} or newer; or use device 'cpu'"
+        f"Update the driver: this one stops at CUDA {dotted(driver)}, and CuPy needs "
+        f"{dotted(OLDEST_CUDA)} or newer; or use device 'cpu'"
     )
 
 
-def _dotted(version: int) -> str:
+def dotted(version: int) -> str:
+    """CUDA's way of writing a version (13000) as people do (13.0)."""
     return f"{version // 1000}.{version % 1000 // 10}"
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line: of CuPy's and CUDA's the rest is about their own source."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

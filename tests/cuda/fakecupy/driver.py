@@ -10,6 +10,7 @@ import numpy as np
 from . import counts
 
 NAME = b"a stand-in for a GPU"
+COUNT = 1  # of devices; tests say 2, and everything still lies on number 0
 MEMORY = 2**33  # bytes, as `memGetInfo` tells them
 PROCESSORS = 132
 
@@ -19,7 +20,7 @@ class Device:
 
     def __init__(self, device: Any = None) -> None:
         self.id = 0 if device is None else int(device)
-        if self.id:
+        if not 0 <= self.id < COUNT:
             raise CUDARuntimeError(101, "cudaErrorInvalidDevice: invalid device ordinal")
 
     def __int__(self) -> int:
@@ -227,7 +228,7 @@ def modules() -> dict[str, types.ModuleType]:
     runtime = types.ModuleType("cupy.cuda.runtime")
     runtime.__dict__.update(
         CUDARuntimeError=CUDARuntimeError,
-        getDeviceCount=lambda: 1,
+        getDeviceCount=lambda: COUNT,
         getDevice=lambda: 0,
         setDevice=lambda device: None,
         getDeviceProperties=device_properties,
