@@ -16,7 +16,6 @@ from PIL import Image
 from xpcls import cli
 from xpcls import compare as comparing
 from xpcls.data import load_mnist5k, split
-from xpcls_backends import kernels
 
 Captured = pytest.CaptureFixture[str]
 DIGITS = load_mnist5k()
@@ -322,35 +321,6 @@ def test_every_command_explains_itself(capsys: Captured, command: str) -> None:
 def test_without_a_command_the_help_is_shown(capsys: Captured) -> None:
     code, out, err = run(capsys)
     assert code == 0 and "compare" in out and not err
-
-
-def test_devices_says_what_can_be_used(capsys: Captured) -> None:
-    code, out, _ = run(capsys, "devices")
-    assert code == 0
-    assert re.search(r"^numpy +│ yes +│ cpu", out, re.MULTILINE)
-    assert re.search(r"^cupy +│ (yes|no)", out, re.MULTILINE)
-    assert f"numpy {np.__version__}" in out
-
-
-def test_devices_says_for_which_instructions_kernels_are_compiled(
-    capsys: Captured, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(kernels, "why_none", lambda: None)
-    monkeypatch.setattr(kernels, "instructions", lambda: "AVX-512 VNNI")
-    code, out, _ = run(capsys, "devices")
-    assert code == 0
-    assert re.search(r"^kernels +│ yes +│ cpu, compiled for AVX-512 VNNI +│ *$", out, re.MULTILINE)
-
-
-def test_devices_says_why_there_are_no_kernels_and_what_to_type(
-    capsys: Captured, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(kernels, "_numba_is_installed", lambda: False)
-    monkeypatch.delenv("XPCLS_KERNELS", raising=False)
-    code, out, _ = run(capsys, "devices")
-    assert code == 0
-    row = r"^kernels +│ no +│ numba is not installed +│ pip install numba *$"
-    assert re.search(row, out, re.MULTILINE)
 
 
 def test_parity_says_why_there_is_nothing_to_compare(

@@ -14,7 +14,7 @@ from typing import Any
 
 import typer
 
-from . import _explain, _lecture, _models, _robustness
+from . import _devices, _explain, _lecture, _models, _robustness
 
 EXIT_WRONG_INPUT, EXIT_INTERRUPTED = 2, 130
 
@@ -42,7 +42,7 @@ for command in (
     _robustness.robustness,
     _explain.check,
     _explain.parity,
-    _explain.devices,
+    _devices.devices,
     _lecture.lecture,
 ):
     app.command(help=_paragraphs(command.__doc__))(command)

@@ -1,16 +1,15 @@
-"""The commands that look into things: check, parity, devices."""
+"""The commands that look into things: check, parity."""
 
 from __future__ import annotations
 
-import os
-import platform
 from typing import Annotated, Any
 
 import typer
 
+from ._auto import for_images
 from ._options import Data, Device, DeviceName, Seed, backend_of, chosen, new_model
 
-CHECKED_ROWS = 200  # of which 20 are learnt by heart
+CHECKED_ROWS, BY_HEART = 200, 20  # the images that are looked at, and those of them to learn
 
 
 def parity(data: Data = "mnist5k", seed: Seed = 0) -> None:
@@ -46,36 +45,6 @@ def parity(data: Data = "mnist5k", seed: Seed = 0) -> None:
         raise typer.Exit(1)
 
 
-def devices() -> None:
-    """Show what can be used here, and for what can not, what to type."""
-    from xpcls_backends import device_name, get_backend, usable, why_not
-    from xpcls_backends.kernels import instructions, why_none
-
-    from ._console import say, show, table_of, versions
-
-    working = usable()
-    cells = []
-    for name in ("numpy", "cupy"):
-        problem = why_not(name)
-        if problem is None:
-            backend = get_backend(name)
-            where = device_name(backend.asarray([0]))
-            if name == "numpy":
-                where += f" ({platform.machine()}, {os.cpu_count()} cores)"
-            cells.append((name, "yes", where, ""))
-        else:
-            cells.append((name, "no", problem.cause, problem.remedy))
-    missing = why_none()
-    if missing is None:
-        cells.append(("kernels", "yes", f"cpu, compiled for {instructions()}", ""))
-    else:
-        cause, _, remedy = missing.partition(": ")
-        cells.append(("kernels", "no", cause, remedy))
-    show(table_of(("backend", "usable", "device", "what to do"), cells, set()))
-    installed = ", ".join(f"{name} {version}" for name, version in versions().items())
-    say(f"--device auto takes {working[-1]}. Installed: {installed}")
-
-
 def check(
     data: Data = "mnist5k",
     device: Device = DeviceName.auto,
@@ -107,6 +76,7 @@ def check(
     backend = backend_of(device)
     with show_progress():
         loaded = readers.load(data)
+    backend = for_images(device, backend, BY_HEART, loaded.images.shape[1:])
     rows = readers.split(loaded, random_state=seed).train[:CHECKED_ROWS]
     images, labels = backend.asarray(loaded.images[rows]), backend.asarray(loaded.labels[rows])
     features = {True: centered(images, mean_image(images)), False: images}
@@ -122,7 +92,7 @@ def check(
             results += [
                 (name, "initial loss", checks.initial_loss(model, X, labels)),
                 (name, "gradient", checks.check_gradients(model, X, labels, **few)),
-                (name, "20 by heart", checks.overfit(model, X, labels, epochs=epochs)),
+                (name, "20 by heart", checks.overfit(model, X, labels, BY_HEART, epochs=epochs)),
             ]
         advance("models", len(names), len(names))
     cells = [

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ._auto import at_a_time, for_images
 from ._options import (
     Data,
     Device,
@@ -25,7 +26,9 @@ from ._options import (
 )
 
 if TYPE_CHECKING:
+    from xpcls.base import Classifier
     from xpcls.data import Dataset
+    from xpcls_backends import Backend
 
 
 def compare(
@@ -80,7 +83,9 @@ def compare(
         loaded = readers.load(data)
     comparison.check_features(features, loaded)
     parts = readers.split(loaded, random_state=seed)
+    step = at_a_time(names, len(parts.train))
     note(described(data, loaded, parts, seed))
+    backend = for_images(device, backend, step, loaded.images.shape[1:])
     rows: dict[str, comparison.Row] = {}
     try:
         test = comparison.seal(loaded, parts, backend, ledger)
@@ -132,6 +137,8 @@ def train(
     with show_progress():
         loaded = readers.load(data)
     parts = readers.split(loaded, random_state=seed)
+    step = at_a_time([model], len(parts.train))
+    backend = for_images(device, backend, step, loaded.images.shape[1:])
     interrupted = False
     try:
         with show_progress():
@@ -166,8 +173,10 @@ def predict(
     from ._console import say
 
     backend = backend_of(device)
-    model = load(model_file, backend)
+    model = load(model_file)
     shape = _image_shape(model, model_file)
+    backend = for_images(device, backend, 1, shape)
+    model = _placed(model, model_file, backend)
     for path in images:
         size = shape[:2] if resize else None
         image = read_image(path, size, grey=shape[2] == 1)
@@ -212,12 +221,14 @@ def evaluate(
             raise ValueError(f"--ledger is for the test part, and --part is {part}; leave it out")
         check_file(ledger, "--ledger")
     backend = backend_of(device)
-    model = load(model_file, backend)
+    model = load(model_file)
     with show_progress():
         loaded = readers.load(data)
         parts = readers.split(loaded, random_state=seed)
         rows: Any = slice(None) if part == "all" else getattr(parts, part)
         truth = _labels(loaded, rows)
+        backend = for_images(device, backend, len(truth), loaded.images.shape[1:])
+        model = _placed(model, model_file, backend)
         if part == "test":
             test = seal(loaded, parts, backend, ledger)
             before = len(test.openings)
@@ -241,6 +252,13 @@ def _labels(data: Dataset, rows: Any) -> Any:
     from xpcls_backends import to_host
 
     return to_host(data.class_names)[data.labels[rows]]
+
+
+def _placed(model: Classifier, model_file: Path, backend: Backend) -> Classifier:
+    """The model, which was read to the CPU, on `backend`."""
+    from xpcls.storage import load
+
+    return model if backend.name == "numpy" else load(model_file, backend)
 
 
 def _image_shape(model: Any, model_file: Path) -> tuple[int, int, int]:

@@ -33,7 +33,11 @@ Data = Annotated[
     ),
 ]
 Device = Annotated[
-    DeviceName, typer.Option(help="auto takes a CUDA GPU where one works, else the CPU.")
+    DeviceName,
+    typer.Option(
+        help="auto takes a CUDA GPU where one works and the images are not too few or too small "
+        "for it, else the CPU."
+    ),
 ]
 Seed = Annotated[
     int, typer.Option(help="Of the split into parts and of training; one seed, one result.", min=0)

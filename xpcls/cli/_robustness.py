@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ._auto import at_a_time, for_images
 from ._options import (
     Data,
     Device,
@@ -76,7 +77,9 @@ def robustness(
     with show_progress():
         loaded = readers.load(data)
     parts = readers.split(loaded, random_state=seed)
+    step = at_a_time(names, len(parts.train))
     note(f"{described(data, loaded, parts, seed)}; perturbed: the validation part")
+    backend = for_images(device, backend, step, loaded.images.shape[1:])
     if picture is not None:
         contact_sheet(loaded.images[parts.validation[:SHOWN]], seed).save(picture)
         note(f"wrote {picture}")

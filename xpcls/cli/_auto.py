@@ -1,0 +1,61 @@
+"""What --device auto does where a card works: small images stay on the CPU.
+
+A card is handed its work kernel by kernel, and handing over takes the host about as long whatever
+the kernel does. Where that alone takes longer than the CPU needs for the work, a card only waits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from ._options import DeviceName
+
+if TYPE_CHECKING:
+    from xpcls_backends import Backend
+
+BATCH = 256  # images that a step of training works on, about
+
+# Bytes of images that are worked on at a time, below which the launches take longer than the CPU.
+#
+# A launch takes about 10 us: stated, from issues of CuPy's, and not yet measured on a card. A step
+# of the two-layer net launches some 70 to 110 kernels and one of the ConvNet some 300, counted by
+# tests/cuda/fakecupy, so that they take about 0.9 and 3 ms. A CPU (2 cores, kernels, 2026-11-28)
+# takes 0.53, 0.75, 1.6 ms for the first (128 images of 64, 196, 784 bytes), and 2.4, 3.6, 8.8 ms
+# for the second (64 images of these). Both are even at 130 to 250 bytes an image, 33,000 to 64,000
+# a batch. Linear classifiers have a kernel for an epoch, and are even below that. At 784 bytes an
+# image (MNIST) and more the card is ahead in all three.
+LAUNCH_BOUND = 2**16
+
+
+def for_images(
+    device: DeviceName, backend: Backend, at_a_time: int, shape: Sequence[int]
+) -> Backend:
+    """`backend`, which --device named; or the CPU where auto has taken a card for too few bytes.
+
+    at_a_time : how many images are worked on at once.  shape : (H, W, C) of one, uint8.
+
+    Says why in a line on standard error.
+    """
+    from xpcls_backends import get_backend
+
+    from ._console import note
+
+    size = at_a_time * math.prod(shape)
+    if device != DeviceName.auto or backend.name == "numpy" or size >= LAUNCH_BOUND:
+        return backend
+    each = " x ".join(map(str, shape))
+    note(
+        f"auto: cpu, because {size:,} bytes of images ({at_a_time} of {each} at a time) take "
+        f"longer to launch than to compute; --device {DeviceName.cuda} to insist"
+    )
+    return get_backend("cpu")
+
+
+def at_a_time(models: Iterable[str], rows: int) -> int:
+    """How many of these images are worked on at once where these models are trained.
+
+    Neighbours are searched in all; whatever else there is takes batches, and most of the time.
+    """
+    return rows if set(models) <= {"nearest", "knn"} else min(rows, BATCH)
