@@ -19,13 +19,13 @@ BATCH = 256  # images that a step of training works on, about
 
 # Bytes of images that are worked on at a time, below which the launches take longer than the CPU.
 #
-# A launch takes about 10 us: stated, from issues of CuPy's, and not yet measured on a card. A step
-# of the two-layer net launches some 70 to 110 kernels and one of the ConvNet some 300, counted by
-# tests/cuda/fakecupy, so that they take about 0.9 and 3 ms. A CPU (2 cores, kernels, 2026-11-28)
-# takes 0.53, 0.75, 1.6 ms for the first (128 images of 64, 196, 784 bytes), and 2.4, 3.6, 8.8 ms
-# for the second (64 images of these). Both are even at 130 to 250 bytes an image, 33,000 to 64,000
-# a batch. Linear classifiers have a kernel for an epoch, and are even below that. At 784 bytes an
-# image (MNIST) and more the card is ahead in all three.
+# A launch takes about 10 us: stated, from what CuPy's documentation and issues tell of it, and not
+# yet measured on a card. A step of the two-layer net launches 70 to 100 kernels and one of the
+# ConvNet 180 to 300 (tests/cuda/test_budgets.py counts them), so that launching alone takes 0.7 to
+# 1 ms and 1.8 to 3 ms. Two cores of a CPU, with kernels, took 0.53, 0.75 and 1.6 ms for the first
+# (128 images of 64, 196, 784 bytes) and 2.4, 3.6 and 8.8 ms for the second (64 images), on
+# 2026-11-28. They are even at 180 to 380 bytes an image and at 130 or less; the limit lies between,
+# at 256. Linear classifiers, which a card trains in one kernel an epoch, are even below that.
 LAUNCH_BOUND = 2**16
 
 
