@@ -24,7 +24,7 @@ Check = Callable[[PurePosixPath, ast.Module], Iterator[Breach]]
 LAYERS: tuple[set[str], ...] = (
     {"progress", "_sklearn", "_version"},
     {"options"},
-    {"validation"},
+    {"validation", "schedules"},
     {"distances", "losses", "regularizers"},
     {"optimizers"},
     {"training", "base", "linear_model", "graph"},

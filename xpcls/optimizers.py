@@ -1,4 +1,4 @@
-"""Optimisers as pure updates, and learning-rate schedules.
+"""Optimisers as pure updates; also the names of schedules.py, which go with them.
 
 An optimiser moves a tuple of arrays downhill:
 
@@ -20,7 +20,6 @@ seed times that. The step adds the penalties while it moves the parameters.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -28,13 +27,22 @@ from typing import Any, ClassVar, Protocol
 from xpcls_backends import (
     Array,
     HostGenerator,
+    StepRule,
     like,
+    moved,
     namespace_of,
     update_blocks,
 )
 
 from .options import shown
 from .regularizers import l2_value
+from .schedules import SCHEDULES as SCHEDULES
+from .schedules import Constant as Constant
+from .schedules import Cosine as Cosine
+from .schedules import Exponential as Exponential
+from .schedules import Schedule as Schedule
+from .schedules import Step as Step
+from .schedules import make_schedule as make_schedule
 
 SMALL = 2**15  # entries; the arrays of such a parameter's step stay in a core's cache
 
@@ -127,6 +135,15 @@ class _GradientOptimizer:
         A large one is moved block by block, and takes the place of its gradient: passes over
         memory, and pages that are new to the process, are what such a step costs.
         """
+        rule = step_rule(self, t)
+        found = None
+        if (
+            rule is not None
+        ):  # a gradient of -rate times the loss is the whole step, with a rate of -1
+            along = rate if seed == 1.0 else -1.0
+            found = moved(rule, p, g, kept, along, 2.0 * strength * seed)
+        if found is not None:
+            return (*found, [l2_value(p, strength)] if strength else [])
         if p.size <= SMALL:
             return self._moved_block(t, p, g, kept, rate, seed, strength)
         new = tuple(namespace_of(p).empty_like(array) for array in kept)
@@ -235,6 +252,30 @@ class Adam(_GradientOptimizer):
         return (mean / (1.0 - self.beta1**t)) / root, mean, square
 
 
+def step_rule(optimizer: Any, t: int) -> StepRule | None:
+    """How step t goes, for a kernel; None of optimisers that are not of this module."""
+    kind = type(optimizer)
+    if kind in (SGD, GradientDescent):
+        return StepRule(of_gradient=1.0)
+    if kind is Momentum:
+        return StepRule(of_mean=1.0, decay=optimizer.decay, own=1.0)
+    if kind is Nesterov:
+        decay = optimizer.decay
+        return StepRule(of_gradient=1.0, of_mean=decay, decay=decay, own=1.0)
+    if kind is not Adam:
+        return None
+    beta1, beta2 = optimizer.beta1, optimizer.beta2
+    return StepRule(
+        of_mean=1.0 / (1.0 - beta1**t),
+        decay=beta1,
+        own=1.0 - beta1,
+        decay2=beta2,
+        own2=1.0 - beta2,
+        correction=1.0 / (1.0 - beta2**t),
+        epsilon=optimizer.epsilon,
+    )
+
+
 class _SearchOptimizer:
     """A guess without a gradient, kept where the loss on all rows falls; the loss never rises."""
 
@@ -315,71 +356,6 @@ def heavy_ball(optimizer: Optimizer) -> float | None:
     if type(optimizer) is SGD:
         return 0.0
     return optimizer.decay if type(optimizer) is Momentum else None
-
-
-@dataclass(frozen=True)
-class Constant:
-    """The learning rate as it was given, all along."""
-
-    def __call__(self, epoch: int, epochs: int) -> float:
-        return 1.0
-
-
-@dataclass(frozen=True)
-class Step:
-    """Multiplied by `factor` after every `every` epochs."""
-
-    every: int = 10
-    factor: float = 0.5
-
-    def __call__(self, epoch: int, epochs: int) -> float:
-        return self.factor ** (epoch // self.every)
-
-
-@dataclass(frozen=True)
-class Exponential:
-    """Multiplied by `factor` after every epoch."""
-
-    factor: float = 0.95
-
-    def __call__(self, epoch: int, epochs: int) -> float:
-        return self.factor**epoch
-
-
-@dataclass(frozen=True)
-class Cosine:
-    """From 1 at the first epoch along half a cosine to `floor` at the end of the last.
-
-    Loshchilov and Hutter, SGDR, 2017, without restarts.
-    """
-
-    floor: float = 0.0
-
-    def __call__(self, epoch: int, epochs: int) -> float:
-        half_wave = 0.5 * (1.0 + math.cos(math.pi * epoch / epochs))
-        return self.floor + (1.0 - self.floor) * half_wave
-
-
-Schedule = Callable[[int, int], float]  # (epoch from 0, epochs) -> factor of the learning rate
-SCHEDULES: dict[str, Callable[[], Schedule]] = {
-    "constant": Constant,
-    "step": Step,
-    "exponential": Exponential,
-    "cosine": Cosine,
-}
-
-
-def make_schedule(schedule: str | Schedule) -> Schedule:
-    """The schedule of that name, or `schedule` itself where it can be called."""
-    if isinstance(schedule, str) and schedule in SCHEDULES:
-        return SCHEDULES[schedule]()
-    if isinstance(schedule, type) or not callable(schedule):
-        names = ", ".join(map(repr, SCHEDULES))
-        raise ValueError(
-            f"schedule is {shown(schedule)}, expected one of {names}, or a function "
-            "(epoch, epochs) -> factor"
-        )
-    return schedule
 
 
 def float_dtype(X: Array) -> Any:

@@ -58,6 +58,7 @@ from ._search import RowSearch, candidate_keys, halved_budget, row_search
 from ._select import Backend, BackendUnavailable, get_backend, usable, why_not
 from ._tables import MISSING, masked_column
 from ._threads import hot_loop, in_threads, one_thread_products, share_rows, thread_count
+from ._updates import StepRule, moved
 from .kernels import hear_compiling
 
 __all__ = [
@@ -73,6 +74,7 @@ __all__ = [
     "RowSearch",
     "Seed",
     "SmallestEntries",
+    "StepRule",
     "add_scaled",
     "as_array",
     "bincount",
@@ -107,6 +109,7 @@ __all__ = [
     "linear_scores",
     "masked_column",
     "mean_loss",
+    "moved",
     "namespace_of",
     "object_array",
     "one_hot",

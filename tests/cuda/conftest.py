@@ -19,9 +19,10 @@ from xpcls_backends.kernels.cuda import (
     losses,
     products,
     smallest,
+    updates,
 )
 
-LAUNCHERS = (bits, direct, images, l1, linear, losses, products, smallest)
+LAUNCHERS = (bits, direct, images, l1, linear, losses, products, smallest, updates)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

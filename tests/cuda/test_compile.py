@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from tests.cuda import nvrtc
-from xpcls_backends.kernels.cuda import images, linear, losses, smallest
+from xpcls_backends.kernels.cuda import images, linear, losses, smallest, updates
 from xpcls_backends.kernels.cuda._module import HOME, OPTIONS, source
 from xpcls_backends.kernels.cuda.direct import PIXELS as DIRECT_PIXELS
 
@@ -24,6 +24,7 @@ VARIANTS: list[tuple[str, tuple[str, ...]]] = [
     ("losses", ()),
     ("losses", (f"-DCLASSES={losses.MOST_CLASSES}",)),
     *(("images", (f"-DNUMBER={number}",)) for number in images.NUMBERS.values()),
+    *(("updates", (f"-DNUMBER={number}",)) for number, _ in updates.NUMBERS.values()),
     *(("direct", (f"-DPIXEL={pixel}",)) for pixel in DIRECT_PIXELS.values()),
     *(("smallest", (f"-DKEPT={kept}",)) for kept in smallest.KEPT),
     *(

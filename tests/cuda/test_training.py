@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from tests.cuda.simulator import SCHEDULES, scheduled
 from xpcls.linear_model import LINEAR_LOSSES, LinearModel
 from xpcls.losses import LOSSES, MARGIN_LOSSES
-from xpcls.optimizers import SGD, Constant, Momentum
+from xpcls.optimizers import SGD, Adam, Constant, GradientDescent, Momentum, Nesterov
 from xpcls.training import Settings, start_run, train
 from xpcls_backends import Backend, to_host
 from xpcls_backends.kernels import asking_for_kernels
-from xpcls_backends.kernels.cuda import linear, losses
+from xpcls_backends.kernels.cuda import linear, losses, updates
 
 few = settings(max_examples=25, deadline=None)
 seeds = st.integers(0, 2**20)
@@ -155,3 +155,72 @@ def test_more_classes_than_registers_hold_are_left_to_the_plain_version(card: Ba
     scores = card.asarray(np.zeros((3, losses.MOST_CLASSES + 1), "float32"))
     value, _ = LOSSES["softmax"](scores, card.asarray(np.array([0, 1, 16])), validate=False)
     np.testing.assert_allclose(to_host(value), np.log(losses.MOST_CLASSES + 1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [SGD, GradientDescent, Momentum, Nesterov, Adam])
+@pytest.mark.parametrize("dtype", list(updates.NUMBERS))
+@pytest.mark.parametrize("apart", [False, True])
+def test_steps_are_those_of_the_plain_version(
+    card: Backend, launched: list[str], kind: Any, dtype: str, apart: bool
+) -> None:
+    rng = np.random.default_rng(8)
+    start = [rng.normal(size=shape).astype(dtype) for shape in ((40, 7), (7,), (1, 1))]
+    targets = [card.asarray(rng.normal(size=p.shape).astype(dtype)) for p in start]
+    strengths = (0.01, 0.0, 0.0)
+
+    class Objective:
+        """The mean square distance to the targets, with a penalty on the first parameter."""
+
+        def __call__(self, parameters: Any, with_gradient: bool) -> Any:
+            value, gradients, _ = self._unpenalised(parameters, 1.0)
+            value = value + strengths[0] * card.xp.sum(parameters[0] ** 2)
+            return value, (gradients[0] + 2.0 * strengths[0] * parameters[0], *gradients[1:])
+
+        def _unpenalised(self, parameters: Any, seed: float) -> Any:
+            differences = [p - t for p, t in zip(parameters, targets, strict=True)]
+            value = sum(card.xp.sum(d * d) for d in differences)
+            return value, tuple(2.0 * seed * d for d in differences), strengths
+
+    if apart:
+        Objective.apart = Objective._unpenalised  # type: ignore[attr-defined]
+
+    def run() -> list[Any]:
+        optimizer, generator = kind(), np.random.default_rng(0)
+        # The first one lies in memory as its transpose does, as of a linear classifier.
+        first = card.asarray(np.ascontiguousarray(start[0].T)).mT
+        parameters: Any = (first, *map(card.asarray, start[1:]))
+        state, values = optimizer.start(parameters), []
+        for _ in range(4):
+            parameters, state, value = optimizer.step(
+                Objective(), parameters, state, 0.01, generator
+            )
+            values.append(value)
+        return [to_host(x) for x in (*parameters, *values, *(k for kept in state[1] for k in kept))]
+
+    found = run()
+    assert launched.count("moved") == 4 * 3
+    with asking_for_kernels(False):
+        expected = run()
+    assert launched.count("moved") == 4 * 3
+    for a, b in zip(found, expected, strict=True):
+        assert a.dtype == b.dtype and a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=1e-5 if dtype == "float32" else 1e-12)
+
+
+def test_a_rule_of_somebody_else_is_asked_itself(card: Backend, launched: list[str]) -> None:
+    class Signs(SGD):
+        along_gradient = False
+
+        def direction(self, t: int, g: Any, *kept: Any) -> tuple[Any, ...]:
+            return (card.xp.sign(g),)
+
+    parameters = (card.asarray(np.zeros(3, "float32")),)
+    gradient = card.asarray(np.array([5.0, -0.1, 0.0], "float32"))
+    one = card.asarray(np.zeros((), "float32"))
+    optimizer = Signs()
+    stepped, *_ = optimizer.step(
+        lambda p, with_gradient: (one, (gradient,)),
+        *(parameters, optimizer.start(parameters), 0.5, np.random.default_rng(0)),
+    )
+    np.testing.assert_array_equal(to_host(stepped[0]), np.array([-0.5, 0.5, 0.0], "float32"))
+    assert launched == []
