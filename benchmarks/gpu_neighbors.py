@@ -45,21 +45,19 @@ def cases(quick: bool) -> list[Case]:
         return Contestant(name, f"{HERE}:build_torch", options, "cdist, topk", needs=("torch",))
 
     def product(name: str, kind: str) -> Contestant:
-        options = {"kind": kind, "queries": min(2_000, sizes["queries"])}
-        return Contestant(name, f"{HERE}:build_product", {**sizes, **options}, "the card's limit")
+        options = {"kind": kind, **sizes}
+        return Contestant(name, f"{HERE}:build_product", options, "the card's limit")
 
     n = sizes["queries"]
     few = min(200, n)  # of torch's L1, which takes a block of threads for every distance
     l2 = (torch("torch", 2, n), torch("torch TF32", 2, n, True))
     of_bytes = {"torch": 0.1, "torch TF32": 1 / 3}
-    # A product of 2,000 queries stands for that of all: 2x of it is 0.2x of theirs and so on.
-    share = product("p", "int8").options["queries"] / n
     found = [
         Case(
             "gpu",
             f"L2 uint8 {said}",
             (
-                xpcls("l2", "uint8", {"int8 product": 2.0 / share, **of_bytes}),
+                xpcls("l2", "uint8", {"int8 product": 2.0, **of_bytes}),
                 product("int8 product", "int8"),
                 *l2,
             ),
@@ -69,7 +67,7 @@ def cases(quick: bool) -> list[Case]:
             "gpu",
             f"L2 float32 {said}",
             (
-                xpcls("l2", "float32", {"TF32 product": 2.5 / share, "torch": 0.25}),
+                xpcls("l2", "float32", {"TF32 product": 2.5, "torch": 0.25}),
                 product("TF32 product", "tf32"),
                 product("float32 product", "float32"),
                 *l2,
