@@ -28,7 +28,7 @@ import pytest
 import xpcls_backends
 from xpcls_backends import Backend, get_backend, why_not
 from xpcls_backends.kernels import SWITCH
-from xpcls_backends.testing import forbid_host_reads
+from xpcls_backends.testing import GUARDS, forbid_host_reads
 
 STRICT = {"strict-device1": "device1", "strict-no_float64": "no_float64"}
 STAND_IN = "fakecupy"
@@ -71,6 +71,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
         try:
             fakecupy.install()
+            GUARDS.append(fakecupy.forbid_hidden_reads)
         except ImportError as error:
             raise pytest.UsageError(f"--backend fakecupy: {error}") from error
 

@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 from tests.cuda import fakecupy, simulator
-from xpcls_backends import get_backend, sign
+from xpcls_backends import flatnonzero, get_backend, sign, to_host, to_scalar
+from xpcls_backends.testing import forbid_host_reads
 
 if not fakecupy.installed():
     pytest.skip("needs --backend fakecupy", allow_module_level=True)
@@ -173,6 +174,30 @@ def test_traces_are_nested(made: Made) -> None:
             made.x.get()
     assert (outer.launches, outer.syncs) == (1, 1) and (inner.launches, inner.syncs) == (0, 1)
     assert outer.names == ["add", "wait: get()"]
+
+
+HIDDEN = (
+    "float(x[0, 0])",
+    "x.sum() > 1 or 0",
+    "x[mask]",
+    "x[mask] = 0",
+    "x.tolist()",
+    "xp.sign(x)",
+)
+
+
+@pytest.mark.parametrize("code", (*HIDDEN, "xp.clip(x, 1.0, 2.0)", "x[0, 0].item()"))
+def test_hidden_reads_are_forbidden(made: Made, code: str) -> None:
+    names = {"xp": get_backend("cupy").xp, **vars(made)}
+    with forbid_host_reads(), pytest.raises(AssertionError, match="hidden host read"):
+        exec(code, names)
+    exec(code, names)
+
+
+def test_reads_that_are_seen_are_allowed(made: Made) -> None:
+    with forbid_host_reads():
+        assert to_host(made.x).tolist() == HOST.tolist() and to_scalar(made.x[0, 1]) == 1.0
+        assert flatnonzero(made.mask).shape == (6,) and (sign(made.x) + 1).shape == (3, 4)
 
 
 def test_entries_stay_on_the_device(made: Made) -> None:

@@ -83,11 +83,15 @@ class ndarray:
         out[...] = self._host
         return out
 
+    def _read(self, name: str) -> Any:
+        counts.hidden_read(name)
+        return self._host
+
     def item(self) -> Any:
-        return self.get().item()
+        return self._read("item()").item()
 
     def tolist(self) -> Any:
-        return self.get().tolist()
+        return self._read("tolist()").tolist()
 
     def tobytes(self, order: str = "C") -> bytes:
         return self.get().tobytes(order)
@@ -95,16 +99,16 @@ class ndarray:
     def __bool__(self) -> bool:
         if self.size != 1:
             raise ValueError("the truth value of an array of more or less than one is ambiguous")
-        return bool(self.get())
+        return bool(self._read("bool()"))
 
     def __int__(self) -> int:
-        return int(self.get())
+        return int(self._read("int()"))
 
     def __float__(self) -> float:
-        return float(self.get())
+        return float(self._read("float()"))
 
     def __complex__(self) -> complex:
-        return complex(self.get())
+        return complex(self._read("complex()"))
 
     def __repr__(self) -> str:
         return repr(self.get())

@@ -19,6 +19,7 @@ class Trace:
 
 
 _open: list[Trace] = []
+_forbidden = 0  # how many blocks of forbid_hidden_reads are entered
 
 
 @contextlib.contextmanager
@@ -30,6 +31,20 @@ def trace() -> Iterator[Trace]:
         yield found
     finally:
         _open[:] = [other for other in _open if other is not found]
+
+
+@contextlib.contextmanager
+def forbid_hidden_reads() -> Iterator[None]:
+    """Fail where the host reads without saying so: a number of an array, the length of a mask.
+
+    `get()` says so, and `nonzero` cannot but read.
+    """
+    global _forbidden
+    _forbidden += 1
+    try:
+        yield
+    finally:
+        _forbidden -= 1
 
 
 def launch(name: str, times: int = 1) -> None:
@@ -51,6 +66,13 @@ def read(name: str) -> None:
     for found in _open:
         found.to_host += 1
     wait(name)
+
+
+def hidden_read(name: str) -> None:
+    """A read that is not seen in the code."""
+    if _forbidden:
+        raise AssertionError(f"hidden host read: {name} of an array of CuPy")
+    read(name)
 
 
 def wait(name: str) -> None:

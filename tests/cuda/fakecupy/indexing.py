@@ -17,7 +17,7 @@ def read_at(x: np.ndarray, key: Any) -> np.ndarray:
     found = np.array(x[key])  # an integer array of no axes reads a copy too
     masks = [a for a in arrays if a.dtype == bool]
     if len(arrays) == 1 and masks:
-        counts.read("mask")  # _prepare_mask_indexing_single: n_true = int(mask_scanned[-1])
+        counts.hidden_read("mask")  # _prepare_mask_indexing_single: n_true = int(mask_scanned[-1])
         counts.launch("x[mask]", _mask_launches(x, masks[0]) + 1)
     elif len(arrays) == 1:
         counts.launch("x[positions]")
@@ -44,7 +44,7 @@ def write_at(x: np.ndarray, key: Any, value: Any, unwrapped: Any) -> None:
         (counts.upload if np.ndim(value) else counts.launch)("x[positions] = value")
     masks = [a for a in arrays if a.dtype == bool]
     if len(arrays) == 1 and masks:
-        counts.read("mask")  # here too, for the shape to which the value is broadcast
+        counts.hidden_read("mask")  # here too, for the shape to which the value is broadcast
         counts.launch("x[mask] =", _mask_launches(x, masks[0]) + 1)
     elif len(arrays) == 1:
         counts.launch("x[positions] =")
@@ -108,6 +108,6 @@ def _mask_launches(x: np.ndarray, mask: np.ndarray) -> int:
 
 def _many(masks: list[np.ndarray], n: int) -> None:
     for mask in masks:
-        counts.read("mask among positions")
+        counts.hidden_read("mask among positions")
         counts.launch("mask among positions", costs.nonzero(mask))
     counts.launch("x[positions, positions]", n + 2)  # _prepare_multiple_array_indexing, _take
