@@ -28,7 +28,7 @@ from . import (
     sgd,
 )
 from .cases import Case
-from .report import HEADING, Measured, summary, write_json
+from .report import HEADING, Measured, exit_code, summary, write_json
 from .timing import ROOT, ContestantError, Worker, interleave
 
 SUITES = {
@@ -143,9 +143,7 @@ def main(arguments: list[str] | None = None) -> int:
             write_json(path, head, measured)
             print(f"results in {path}")
     print(summary(measured))
-    wrong = any(entry.wrong() for entry in measured)
-    missed = any(v.said != "held" for entry in measured for v in entry.verdicts())
-    return 1 if wrong or (options.hold and missed) else 0
+    return exit_code(measured, options.hold)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from xpcls_backends import why_not
 
 from . import gpu_neighbors, gpu_training, machine
 from .cases import Case, Contestant
-from .report import HEADING, Measured, summary, write_json
+from .report import HEADING, Measured, exit_code, summary, write_json
 from .timing import ROOT, interleave
 
 RESULTS = Path(__file__).with_name("results")
@@ -161,9 +161,7 @@ def main(arguments: list[str] | None = None) -> int:
             write_json(path, head, measured)
             print(f"results in {path}")
     print(summary(measured))
-    wrong = any(entry.wrong() for entry in measured)
-    missed = any(v.said != "held" for entry in measured for v in entry.verdicts())
-    return 1 if wrong or (options.hold and missed) else 0
+    return exit_code(measured, options.hold)
 
 
 if __name__ == "__main__":

@@ -196,6 +196,13 @@ def summary(measured: list[Measured]) -> str:
     return "\n".join(lines)
 
 
+def exit_code(measured: list[Measured], hold: bool) -> int:
+    """1 where an answer is wrong, or, with hold, a figure was missed or not measured; else 0."""
+    wrong = any(entry.wrong() for entry in measured)
+    missed = any(v.said != "held" for entry in measured for v in entry.verdicts())
+    return 1 if wrong or (hold and missed) else 0
+
+
 def write_json(path: Path, head: dict[str, Any], measured: list[Measured]) -> None:
     """`head` and one entry a case; the folder is made where it is not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
