@@ -70,7 +70,8 @@ def measure(case: Case, rounds: int, seconds: float) -> Measured:
             player.warm_up()
         except Exception as error:  # out of memory, a call that this card lacks: tell, and go on
             traceback.print_exc()
-            missing[contestant.name] = [f"(failed: {str(error).splitlines()[0][:100]})"]
+            said = (str(error) or repr(error)).splitlines()[0]
+            missing[contestant.name] = [f"(failed: {said[:100]})"]
             continue
         players.append(player)
     times = interleave(players, rounds, seconds=seconds, settle=0.0)
@@ -78,8 +79,18 @@ def measure(case: Case, rounds: int, seconds: float) -> Measured:
     found = case.check({name: answer for name, answer in answers.items() if answer is not None})
     names = [player.name for player in players]
     del players
-    gc.collect()
+    give_back()
     return Measured(case, dict(zip(names, times, strict=True)), found, {}, missing)
+
+
+def give_back() -> None:
+    """What the libraries hold of the card's memory and do not use, so that each case has all."""
+    import cupy
+
+    gc.collect()
+    cupy.get_default_memory_pool().free_all_blocks()
+    if "torch" in sys.modules:
+        sys.modules["torch"].cuda.empty_cache()
 
 
 def card() -> dict[str, Any]:

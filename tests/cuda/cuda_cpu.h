@@ -38,7 +38,7 @@
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
-#define __shared__ static __attribute__((section("cuda_shared"), aligned(16)))
+#define __shared__ static __attribute__((section("cuda_shared")))
 
 using std::max;
 using std::min;

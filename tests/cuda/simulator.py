@@ -2,8 +2,9 @@
 
 A source is compiled by the C++ compiler of the system behind cuda_cpu.h, which says what that finds
 in a kernel. Here arguments are checked against the kernel's signature (CuPy sends a Python float as
-a double and an int as 64 bits, which a kernel that expects others reads as something else), and
-each array is handed over between two stretches of memory that must stay as they were.
+a double and an int as 64 bits, which a kernel that expects others reads as something else, and of
+None some of its versions make an address that is not null), and each array is handed over between
+two stretches of memory that must stay as they were.
 """
 
 from __future__ import annotations
@@ -128,13 +129,14 @@ class Kernel:
             if not isinstance(x, np.generic) or x.dtype != dtype:
                 raise TypeError(f"{self.name}, argument {i}: expected numpy.{dtype}, got {x!r}")
             return _Number(x)
-        if x is None:
-            return _Number(np.uint64(0))
+        if isinstance(x, np.uint64) and x == 0:
+            return _Number(x)
         fits = isinstance(x, np.ndarray) and x.dtype == dtype and x.flags.c_contiguous
         if not fits:
             what = f"{x.dtype} of strides {x.strides}" if hasattr(x, "strides") else repr(x)
             raise TypeError(
-                f"{self.name}, argument {i}: expected {dtype} in C order or None, got {what}"
+                f"{self.name}, argument {i}: expected {dtype} in C order or a null pointer, "
+                f"numpy.uint64(0), got {what}"
             )
         return _Array(x, const=code.startswith("c"))
 

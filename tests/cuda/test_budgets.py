@@ -63,7 +63,7 @@ ANSWERS = {
 }
 # A search for 100 queries in 2,000 points, all within one block.
 SEARCHES = {
-    ("l1", "float32"): Budget((161, 43), (5, 3), (0, 0), (5, 3)),
+    ("l1", "float32"): Budget((161, 51), (5, 3), (0, 0), (5, 3)),
     ("l1", "uint8"): Budget((144, 6), (5, 0), (0, 0), (5, 0)),
     ("l2", "float32"): Budget((168, 131), (5, 5), (0, 0), (5, 5)),
     ("l2", "uint8"): Budget((148, 10), (5, 0), (0, 0), (5, 0)),

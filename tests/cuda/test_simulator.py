@@ -124,6 +124,7 @@ def test_arguments_of_another_type_are_refused() -> None:
         (x.astype(np.float64), i32(4), f32(1)),
         (np.zeros((4, 4), f32)[:, 0], i32(4), f32(1)),  # not one stretch of memory
         (x, i32(4)),
+        (None, i32(0), f32(1)),  # no null pointer to CuPy 13
     )
     for args in wrong:
         with pytest.raises(TypeError):

@@ -44,7 +44,7 @@ def gemm_ex(
     numbers = [_at(pointer, np.int32, (1,))[0] for pointer in (alpha, beta)]
     if compute_type != COMPUTE_INT32 or numbers != [1, 0]:
         raise NotImplementedError("fakecupy knows alpha 1, beta 0 and sums of int32 alone")
-    if any(x % 4 for x in (a, b, lda, ldb)) or lda < k or ldb < k or ldc < m:
+    if any(x % 4 for x in (a, b, lda, ldb, ldc, m, k)) or lda < k or ldb < k or ldc < m:
         raise RuntimeError("CUBLAS_STATUS_NOT_SUPPORTED: rows do not begin at multiples of 4")
     counts.launch("gemmEx")
     rows_a, rows_b = _at(a, np.int8, (m, lda))[:, :k], _at(b, np.int8, (n, ldb))[:, :k]

@@ -1,22 +1,44 @@
-"""CUDA sources of this folder as functions that can be launched."""
+"""CUDA sources of this folder as functions that can be launched.
+
+CuPy makes arrays, and compiles and launches, on the current card, whatever `device=` says: what
+takes arrays here is `on_its_card`.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
-
-from xpcls_backends._place import Array
 
 HOME = Path(__file__).parent
 OPTIONS = ("-std=c++17",)
 INCLUDE = re.compile(r'^#include "(\w+\.cuh)"$', re.MULTILINE)
 
+# What CuPy makes a null pointer of. Of None some of its versions make another address (its issue
+# 9046), so `launch` sends this in its place.
+NULL = np.uint64(0)
+
 i32, i64, f32 = np.int32, np.int64, np.float32  # of numbers given to kernels, which check nothing
+
+
+P = ParamSpec("P")
+Found = TypeVar("Found")
+
+
+def on_its_card(function: Callable[P, Found]) -> Callable[P, Found]:
+    """The function with the card of its first array as the current one."""
+
+    @wraps(function)
+    def there(*args: P.args, **given: P.kwargs) -> Found:
+        first: Any = next(x for x in args if hasattr(x, "device"))
+        with first.device:
+            return function(*args, **given)
+
+    return there
 
 
 def source(name: str) -> str:
@@ -29,7 +51,7 @@ def source(name: str) -> str:
 def kernel(
     file: str, name: str, options: tuple[str, ...] = (), *, cooperative: bool = False
 ) -> Any:
-    """The kernel `name` of file.cu, compiled with these options when it is first launched.
+    """The kernel `name` of file.cu, compiled with these options; by CuPy once for each card.
 
     cooperative : all of its blocks run at once, and can wait for each other.
     """
@@ -44,7 +66,6 @@ def kernel(
 def launch(
     function: Any, grid: Sequence[int], threads: int, args: Sequence[Any], shared: int = 0
 ) -> None:
-    """Launch on the card of the first argument, an array. shared : bytes of dynamic memory."""
-    first: Array = args[0]
-    with first.device:
-        function(tuple(grid), (threads,), tuple(args), shared_mem=shared)
+    """Launch on the current card. None is a null pointer. shared : bytes of dynamic memory."""
+    sent = tuple(NULL if x is None else x for x in args)
+    function(tuple(grid), (threads,), sent, shared_mem=shared)

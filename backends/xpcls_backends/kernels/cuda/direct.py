@@ -6,7 +6,7 @@ import numpy as np
 
 from xpcls_backends._place import Array, device_of, namespace_of
 
-from ._module import i32, i64, kernel, launch
+from ._module import i32, i64, kernel, launch, on_its_card
 
 THREADS = 256
 PIXELS = {"float32": "float", "uint8": "unsigned char", "float64": "double"}
@@ -19,6 +19,7 @@ def fits(queries: Array, points: Array) -> bool:
     return queries.dtype == points.dtype and points.dtype in known and points.flags.c_contiguous
 
 
+@on_its_card
 def direct_keys(
     queries: Array, points: Array, candidates: Array, kind: str, factor: float
 ) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 from xpcls_backends._ops import row_blocks, rows_within
 from xpcls_backends._place import Array, device_of, namespace_of
 
-from ._module import i32, kernel, launch
+from ._module import i32, kernel, launch, on_its_card
 
 Pair = tuple[int, int]
 
@@ -26,6 +26,7 @@ def fits(*arrays: Array) -> bool:
     return len(dtypes) == 1 and arrays[0].dtype in [getattr(xp, name) for name in NUMBERS]
 
 
+@on_its_card
 def lay_out(x: Array, filters: Pair, stride: Pair, padding: Pair, size: Pair) -> Array:
     """The pixels under each filter: (n, *size, *filters, C) of images x (n, H, W, C).
 
@@ -36,30 +37,35 @@ def lay_out(x: Array, filters: Pair, stride: Pair, padding: Pair, size: Pair) ->
     return _made("lay_out", (x,), shape, layer)
 
 
+@on_its_card
 def add_up(laid: Array, images: Array, stride: Pair, padding: Pair) -> None:
     """The transpose of `lay_out`: fills images, in C order; each pixel is the sum of its places."""
     layer = _layer(images.shape[1:], laid.shape[3:5], stride, padding, laid.shape[1:3])
     _fill(images, "add_up", (laid,), layer)
 
 
+@on_its_card
 def largest(x: Array, size: Pair, stride: Pair, windows: Pair) -> Array:
     """The largest entry of each window, (n, *windows, C), NaN where there is one."""
     layer = _layer(x.shape[1:], size, stride, (0, 0), windows)
     return _made("largest", (x,), (x.shape[0], *windows, x.shape[3]), layer)
 
 
+@on_its_card
 def largest_backward(x: Array, z: Array, g: Array, size: Pair, stride: Pair) -> Array:
     """The gradient of x from z, `largest` of it, and g, the gradient of z."""
     layer = _layer(x.shape[1:], size, stride, (0, 0), z.shape[1:3])
     return _made("largest_backward", (x, z, g), x.shape, layer)
 
 
+@on_its_card
 def rectified(x: Array, b: Array) -> Array:
     """max(x + b, 0) of x (..., C) and b (C,); NaN where x + b is."""
     channels = (i32(b.shape[0]),)
     return _made("rectified", (x,), x.shape, channels, whole=(_in_order(b),))
 
 
+@on_its_card
 def rectified_backward(z: Array, g: Array) -> Array:
     """The gradient of x + b, from z, the rectified sum, and g, the gradient of that."""
     return _made("rectified_backward", (z, g), z.shape, ())

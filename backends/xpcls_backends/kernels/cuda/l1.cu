@@ -91,13 +91,13 @@ static __device__ void sum_differences(const uint4* a, const uint4* b, Sum* out,
 
 extern "C" __global__ void __launch_bounds__(256, 2)
 l1_u8(const unsigned char* a, const unsigned char* b, int* out, int n_a, int n_b, int vectors) {
-  __shared__ unsigned of_a[2 * WORDS * ROW_OF_WORDS];
-  __shared__ unsigned of_b[2 * WORDS * ROW_OF_WORDS];
+  __shared__ __align__(16) unsigned of_a[2 * WORDS * ROW_OF_WORDS];
+  __shared__ __align__(16) unsigned of_b[2 * WORDS * ROW_OF_WORDS];
   sum_differences((const uint4*)a, (const uint4*)b, out, n_a, n_b, vectors, of_a, of_b);
 }
 extern "C" __global__ void __launch_bounds__(256, 2)
 l1_f32(const float* a, const float* b, float* out, int n_a, int n_b, int vectors) {
-  __shared__ unsigned of_a[2 * WORDS * ROW_OF_WORDS];
-  __shared__ unsigned of_b[2 * WORDS * ROW_OF_WORDS];
+  __shared__ __align__(16) unsigned of_a[2 * WORDS * ROW_OF_WORDS];
+  __shared__ __align__(16) unsigned of_b[2 * WORDS * ROW_OF_WORDS];
   sum_differences((const uint4*)a, (const uint4*)b, out, n_a, n_b, vectors, of_a, of_b);
 }

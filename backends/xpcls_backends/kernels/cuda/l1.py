@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from xpcls_backends._place import Array, device_of, namespace_of, to_itemsize
 
-from ._module import i32, kernel, launch
+from ._module import i32, kernel, launch, on_its_card
 
 TILE, THREADS = 128, 256
 VECTOR = 16  # bytes; rows are read in so many at once
 LONGEST = 2**23  # features of bytes, whose sums fit into 32 bits
 
 
+@on_its_card
 def l1(a: Array, b: Array) -> Array:
     """Sums of |a - b| over the features, (n_a, n_b): int32 of uint8 rows, float32 of float32.
 

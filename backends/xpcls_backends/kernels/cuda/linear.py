@@ -6,7 +6,7 @@ from typing import Any
 
 from xpcls_backends._place import Array, device_of, namespace_of
 
-from ._module import f32, i32, kernel, launch
+from ._module import f32, i32, kernel, launch, on_its_card
 from .losses import KINDS, MOST_CLASSES
 
 THREADS = 256  # and the most rows of a mini-batch
@@ -24,6 +24,7 @@ def fits(X: Array, weights: Array) -> bool:
     return bool(rows and weights.dtype == xp.float32 and weights.shape[1] <= MOST_CLASSES)
 
 
+@on_its_card
 def descend(
     task: Any,
     parameters: Pair,
@@ -61,10 +62,11 @@ def descend(
     steps = -(-n // batch)
     losses, squares = scratch(steps), scratch(steps, blocks)
     counter = xp.zeros((1,), dtype=xp.uint32, device=device)
-    if not X.flags.c_contiguous:
-        X = own(X)
+    X, y, order = (xp.ascontiguousarray(x) for x in (X, y, order))
     numbers = (task.delta, task.constant, task.l2, rate, decay)
-    factors = None if sample_weight is None else xp.astype(sample_weight, xp.float32, copy=False)
+    factors = None
+    if sample_weight is not None:
+        factors = xp.ascontiguousarray(xp.astype(sample_weight, xp.float32, copy=False))
     args = (
         *(X, y, factors, order),
         *(i32(x) for x in (n, length, batch, KINDS.index(task.loss))),
@@ -88,11 +90,12 @@ def _cut(length: int, n_classes: int, batch: int, pixel: str) -> tuple[Any, int,
     """The kernel, how many blocks share the features, and the bytes of each.
 
     All blocks must run at once, since they wait for each other. (CuPy would quietly start fewer.)
+    Best there is one for each of the card's processors, which then has the least to do.
     """
-    for features in FEATURES:
+    for features in sorted(FEATURES, key=lambda f: (-(-length // f) > processors(), f)):
         shared = shared_bytes(features, n_classes, batch)
         if shared > SHARED:
-            return None
+            continue
         options = (f"-DCLASSES={n_classes}", f"-DFEATURES={features}", f"-DPIXEL={pixel}")
         function = kernel("linear", "descend", options, cooperative=True)
         blocks = -(-length // features)
@@ -108,4 +111,11 @@ def _at_once(function: Any, shared: int) -> int:
     in_each = cupy.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor(
         function.kernel.ptr, THREADS, shared
     )
-    return int(in_each) * int(cupy.cuda.Device().attributes["MultiProcessorCount"])
+    return int(in_each) * processors()
+
+
+def processors() -> int:
+    """How many multiprocessors the current card has."""
+    import cupy
+
+    return int(cupy.cuda.Device().attributes["MultiProcessorCount"])

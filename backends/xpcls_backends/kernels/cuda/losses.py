@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xpcls_backends._place import Array, device_of, namespace_of
 
-from ._module import f32, i32, kernel, launch
+from ._module import f32, i32, kernel, launch, on_its_card
 
 KINDS = ("softmax", "one_vs_all", "structured", "hinge", "squared_hinge", "squared_error")
 MOST_CLASSES = 16  # scores of a row are kept in registers
@@ -17,6 +17,7 @@ def fits(scores: Array) -> bool:
     return bool(scores.dtype == xp.float32 and scores.shape[1] <= MOST_CLASSES)
 
 
+@on_its_card
 def rows_losses(
     kind: str, scores: Array, y: Array, delta: float, factors: Array | None
 ) -> tuple[Array, Array]:
@@ -29,7 +30,9 @@ def rows_losses(
     losses = xp.empty((n,), dtype=xp.float32, device=device)
     gradient = xp.empty((n, n_classes), dtype=xp.float32, device=device)
     function = kernel("losses", "rows_losses", (f"-DCLASSES={n_classes}",))
-    args = (xp.ascontiguousarray(scores), y, factors, losses, gradient)
+    factors = None if factors is None else xp.ascontiguousarray(factors)
+    given = (xp.ascontiguousarray(scores), xp.ascontiguousarray(y), factors)
+    args = (*given, losses, gradient)
     numbers = (i32(n), i32(KINDS.index(kind)), f32(delta))
     launch(function, (-(-n // THREADS),), THREADS, (*args, *numbers))
     return losses, gradient

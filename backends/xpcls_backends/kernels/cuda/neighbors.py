@@ -23,9 +23,10 @@ from xpcls_backends._ops import flatnonzero, row_blocks, rows_within, sort_rows_
 from xpcls_backends._place import Array, device_of, namespace_of, to_scalar
 from xpcls_backends._search import halved_budget
 
+from ._module import on_its_card
 from .direct import direct_keys
 from .l1 import l1
-from .products import byte_codes, overlaps
+from .products import byte_codes, overlaps, padded
 from .smallest import MOST, smallest
 
 LONGEST_BYTES = 2**15  # features, whose squares fit into 32 bits
@@ -60,6 +61,7 @@ class RowSearch:
         self._kept: tuple[Array, Array] | None = None
         self._span: float | None = None
 
+    @on_its_card
     def search(
         self,
         queries: Array,
@@ -128,7 +130,7 @@ class RowSearch:
         across = min(n_points, TILE)
         # A tile's codes, keys, and what is found in it and in all tiles before.
         while across > 256 and 2 * across * (length + 4) > budget:
-            across = -(-across // 2)
+            across = padded(-(-across // 2))
         width = length + 4 * across + 64 * m
         return min(n, rows_within(budget // 2, width)), across
 
@@ -150,15 +152,14 @@ class RowSearch:
             if coded is None:
                 found = smallest(l1(queries, self._points[some, :]), min(m, some.stop - some.start))
             else:
-                codes, norms = self._codes_of(some)
-                products = overlaps(coded[0], codes)
-                found = smallest(products, min(m, some.stop - some.start), norms, scale=-2)
+                found = self._smallest_l2(coded[0], some, m)
             found = found[0], found[1] + some.start
             best = found if best is None else _merged(best, found, m)
         assert best is not None
         values, columns = best
         if coded is not None:
-            return values + coded[1][:, None], columns, None
+            n = queries.shape[0]
+            return values[:n, :] + coded[1][:, None], columns[:n, :], None
         if self._of_bytes:
             return values, columns, None
         keys = direct_keys(queries, self._points, columns, "l1", 1.0)
@@ -171,12 +172,20 @@ class RowSearch:
         last = xp.astype(values[:, m - 1], xp.float64)
         return keys, columns, last * (1.0 - error) - 4.0 * length * SMALLEST > keys[:, k - 1]
 
+    def _smallest_l2(self, queries: Array, some: slice, m: int) -> tuple[Array, Array]:
+        """Keys and columns of a tile, but for what is the same of all points of a query."""
+        codes, norms = self._codes_of(some)
+        count = some.stop - some.start
+        products = overlaps(queries, codes)
+        return smallest(products, min(m, count), norms, scale=-2, columns=count)
+
     def _codes_of(self, some: slice) -> tuple[Array, Array]:
         if not self._keep:
             return byte_codes(self._points[some, :])
         if self._kept is None:
             self._kept = byte_codes(self._points)
-        return self._kept[0][some, :], self._kept[1][some]
+        rows = slice(some.start, some.start + padded(some.stop - some.start))
+        return self._kept[0][rows, :], self._kept[1][some]
 
 
 def _merged(best: tuple[Array, Array], found: tuple[Array, Array], m: int) -> tuple[Array, Array]:
@@ -193,4 +202,5 @@ def _largest(x: Array) -> float:
     xp = namespace_of(x)
     if x.size == 0:
         return 0.0
-    return float(to_scalar(xp.max(xp.abs(x))))
+    ends = xp.stack([xp.max(x), -xp.min(x)])  # of which NaN is the largest
+    return float(to_scalar(xp.max(ends)))

@@ -6,10 +6,12 @@ import numpy as np
 
 from xpcls_backends._place import Array, device_of, namespace_of
 
-from ._module import i32, kernel, launch
+from ._module import i32, kernel, launch, on_its_card
 
 THREADS = 256
-VECTOR = 16  # the tensor cores read so many codes at once
+# The tensor cores read so many codes at once, and cuBLAS wants numbers of rows, too, that are whole
+# multiples of 4.
+VECTOR = 16
 
 # CUDA's cudaDataType_t, cublasOperation_t and cublasGemmAlgo_t.
 INT8, INT32 = 3, 10
@@ -17,24 +19,33 @@ AS_IT_IS, TRANSPOSED = 0, 1
 ANY_ALGORITHM = -1
 
 
+@on_its_card
 def byte_codes(x: Array) -> tuple[Array, Array]:
     """x - 128 for the rows x (n, D) uint8, and the sums of their squares.
 
-    Returns (n, D or some more) int8, filled up with 0, and (n,) int32.
+    Returns int8 (n, D), with rows and columns of 0 up to whole multiples of VECTOR, and (n,) int32.
     """
     xp, device = namespace_of(x), device_of(x)
     n, length = x.shape
-    width = -(-length // VECTOR) * VECTOR
-    codes = xp.empty((n, width), dtype=xp.int8, device=device)
+    rows, width = padded(n), padded(length)
+    codes = xp.empty((rows, width), dtype=xp.int8, device=device)
     squares = xp.empty((n,), dtype=xp.int32, device=device)
     if n:
-        args = (xp.ascontiguousarray(x), codes, squares, i32(n), i32(length), i32(width))
-        launch(kernel("codes", "byte_codes"), (-(-n // (THREADS // 32)),), THREADS, args)
+        sizes = (i32(n), i32(rows), i32(length), i32(width))
+        args = (xp.ascontiguousarray(x), codes, squares, *sizes)
+        launch(kernel("codes", "byte_codes"), (-(-rows // (THREADS // 32)),), THREADS, args)
     return codes, squares
 
 
+def padded(n: int) -> int:
+    """The next whole multiple of VECTOR."""
+    return -(-n // VECTOR) * VECTOR
+
+
+@on_its_card
 def overlaps(a: Array, b: Array) -> Array:
-    """a b^T, (n_a, n_b) int32, of codes a (n_a, width) and b (n_b, width). Exact below 2^17.
+    """a b^T, (n_a, n_b) int32, of codes a (n_a, width) and b (n_b, width), as `byte_codes` gives
+    them. Exact for widths below 2^17.
 
     CuPy's `@` of integers is a plain loop, so cuBLAS is asked directly. Where NumPy counts rows it
     counts columns: it is asked for b a^T, which lies in memory as what is wanted.

@@ -13,6 +13,7 @@
 #define KEPT 1
 #endif
 #define WARPS 4
+#define AT_ONCE 4  // entries that each lane reads
 #define NONE 0xffffffffffffffffull
 
 // Bits that are in the order of the numbers. -0.0 and 0.0 are one number, and have one key.
@@ -81,15 +82,22 @@ static __device__ void smallest_of_row(Entries<T> entries, int n, int k, T* valu
   int waiting = 0;
 #pragma unroll
   for (int j = 0; j < KEPT; j++) kept[j] = NONE;
-  for (int first = warp * 32; first < n; first += WARPS * 32) {
-    const int j = first + lane;
-    const uint64 key = j < n ? (uint64)ordered(entries[j]) << 32 | (unsigned)j : NONE;
-    const unsigned below = __ballot_sync(FULL_WARP, key < bound);
-    if (below == 0) continue;
-    if (key < bound) queue[waiting + __popc(below & ((1u << lane) - 1))] = key;
-    waiting += __popc(below);
-    __syncwarp();
-    if (waiting >= 32) {
+  for (int first = warp * 32; first < n; first += AT_ONCE * WARPS * 32) {
+    uint64 keys[AT_ONCE];  // on their way at once
+#pragma unroll
+    for (int i = 0; i < AT_ONCE; i++) {
+      const int j = first + i * WARPS * 32 + lane;
+      keys[i] = j < n ? (uint64)ordered(entries[j]) << 32 | (unsigned)j : NONE;
+    }
+#pragma unroll
+    for (int i = 0; i < AT_ONCE; i++) {
+      const uint64 key = keys[i];
+      const unsigned below = __ballot_sync(FULL_WARP, key < bound);
+      if (below == 0) continue;
+      if (key < bound) queue[waiting + __popc(below & ((1u << lane) - 1))] = key;
+      waiting += __popc(below);
+      __syncwarp();
+      if (waiting < 32) continue;
       const uint64 now = queue[lane], later = lane + 32 < waiting ? queue[lane + 32] : NONE;
       __syncwarp();
       keep(kept, now);
