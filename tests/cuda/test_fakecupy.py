@@ -280,19 +280,20 @@ def test_products_of_bytes() -> None:
     from cupy_backends.cuda.libs import cublas
 
     rng = np.random.default_rng(0)
-    hosts = [rng.integers(-128, 128, (n, 8), dtype=np.int8) for n in (3, 5)]
+    hosts = [rng.integers(-128, 128, (n, 8), dtype=np.int8) for n in (3, 8)]
     a, b = map(cupy.asarray, hosts)
-    out = cupy.empty((3, 5), "i4")
+    out = cupy.empty((3, 8), "i4")
     one, zero = np.array(1, np.int32), np.array(0, np.int32)
 
-    def multiply(width: int) -> None:
+    def multiply(width: int, points: int) -> None:
         numbers = (one.ctypes.data, b.data.ptr, 3, width, a.data.ptr, 3, width, zero.ctypes.data)
-        cublas.gemmEx(1, 1, 0, 5, 3, 8, *numbers, out.data.ptr, 10, 5, 72, -1)
+        cublas.gemmEx(1, 1, 0, points, 3, 8, *numbers, out.data.ptr, 10, points, 72, -1)
 
-    multiply(8)
+    multiply(8, 8)
     assert out.tolist() == (hosts[0].astype(int) @ hosts[1].T.astype(int)).tolist()
-    with pytest.raises(RuntimeError, match="NOT_SUPPORTED"):
-        multiply(9)
+    for width, points in ((9, 8), (8, 5)):
+        with pytest.raises(RuntimeError, match="NOT_SUPPORTED"):
+            multiply(width, points)
 
 
 def test_without_a_wheel_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,8 @@ def gemm_ex(
 ) -> None:
     """C = A^T B of int8 with sums of int32, all counted by columns, at these addresses.
 
-    cuBLAS takes such products where rows begin at multiples of 4 bytes (its manual, cublasGemmEx).
+    cuBLAS takes such products where rows begin at multiples of 4 bytes, and where m, k and the
+    strides are multiples of 4 (its manual, cublasGemmEx, "regular data ordering").
     """
     if (trans_a, trans_b, a_type, b_type, c_type) != (TRANSPOSED, AS_IT_IS, INT8, INT8, INT32):
         raise NotImplementedError("fakecupy multiplies A^T B of int8 alone")
@@ -45,7 +46,7 @@ def gemm_ex(
     if compute_type != COMPUTE_INT32 or numbers != [1, 0]:
         raise NotImplementedError("fakecupy knows alpha 1, beta 0 and sums of int32 alone")
     if any(x % 4 for x in (a, b, lda, ldb, ldc, m, k)) or lda < k or ldb < k or ldc < m:
-        raise RuntimeError("CUBLAS_STATUS_NOT_SUPPORTED: rows do not begin at multiples of 4")
+        raise RuntimeError("CUBLAS_STATUS_NOT_SUPPORTED: not all are multiples of 4")
     counts.launch("gemmEx")
     rows_a, rows_b = _at(a, np.int8, (m, lda))[:, :k], _at(b, np.int8, (n, ldb))[:, :k]
     product = rows_b.astype(np.float64) @ rows_a.astype(np.float64).T  # exact, and by BLAS
