@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,9 @@ def thread_count(xp: Namespace) -> int:
     return max(1, min(processors, int(limit))) if limit.isdigit() else processors
 
 
+A_WHILE = 1e-3  # seconds
+
+
 def in_threads(
     work: Callable[[Part], None],
     parts: Iterable[Part],
@@ -76,14 +80,28 @@ def in_threads(
     if _here.loop is not None and tell is None:
         _here.loop.in_threads(work, parts, threads, abandon)
         return
+    begun: list[None] = []
+    ended: list[None] = []
+
+    def noted(part: Part) -> None:
+        begun.append(None)
+        try:
+            work(part)
+        finally:
+            ended.append(None)
+
     with _one_blas_thread(), ThreadPoolExecutor(threads, initializer=_become_worker) as pool:
         try:
-            for done, _ in enumerate(pool.map(work, parts), start=1):
+            for done, _ in enumerate(pool.map(noted, parts), start=1):
                 if tell is not None:
                     tell(done)
         except BaseException:
             if abandon is not None:
                 abandon()
+            pool.shutdown(cancel_futures=True)
+            # The pool does not know of a thread in whose start it was interrupted.
+            while len(ended) < len(begun):
+                time.sleep(A_WHILE)
             raise
 
 
