@@ -27,6 +27,7 @@ _HOMES = {
     "BackendUnavailable": ("xpcls_backends", "BackendUnavailable"),
     "get_backend": ("xpcls_backends", "get_backend"),
     "usable_backends": ("xpcls_backends", "usable"),
+    "prefetch_to_device": ("xpcls_backends", "prefetch_to_device"),
     "to_device": ("xpcls_backends", "to_device"),
     "to_host": ("xpcls_backends", "to_host"),
     "ModelFileError": ("xpcls.storage", "ModelFileError"),
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from xpcls_backends import Backend as Backend
     from xpcls_backends import BackendUnavailable as BackendUnavailable
     from xpcls_backends import get_backend as get_backend
+    from xpcls_backends import prefetch_to_device as prefetch_to_device
     from xpcls_backends import to_device as to_device
     from xpcls_backends import to_host as to_host
     from xpcls_backends import usable as usable_backends  # noqa: F401

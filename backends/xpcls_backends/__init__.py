@@ -56,6 +56,7 @@ from ._random import HostGenerator, Seed, choice, counter_bits, host_generator
 from ._rectified import rectified, rectified_backward
 from ._search import RowSearch, candidate_keys, halved_budget, row_search
 from ._select import Backend, BackendUnavailable, get_backend, usable, why_not
+from ._stream import prefetch_to_device
 from ._tables import MISSING, masked_column
 from ._threads import hot_loop, in_threads, one_thread_products, share_rows, thread_count
 from ._updates import StepRule, moved
@@ -114,6 +115,7 @@ __all__ = [
     "object_array",
     "one_hot",
     "one_thread_products",
+    "prefetch_to_device",
     "product",
     "rectified",
     "rectified_backward",

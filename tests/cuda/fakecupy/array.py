@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from . import costs, counts, driver, indexing
+from . import costs, counts, driver, indexing, streams
 
 SUPPORTED = "?bhilqBHILQefdFD"  # cupy/_core/_dtype.pyx: all_type_chars
 WARNED = {"mean", "var", "std", "nanmean", "nanvar", "nanstd"}  # NumPy warns of empty slices
@@ -21,13 +21,14 @@ WARNED = {"mean", "var", "std", "nanmean", "nanvar", "nanstd"}  # NumPy warns of
 class ndarray:
     """An array of the stand-in; see `__init__.py`."""
 
-    __slots__ = ("__weakref__", "_host")
+    __slots__ = ("__weakref__", "_host", "_made")
     __array_ufunc__ = None  # NumPy's operators step back
     __array_priority__ = 100
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, shape: Any, dtype: Any = float, order: str = "C") -> None:
         self._host = unset(shape, dtype, order)
+        self._made = streams.now()
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         raise TypeError(
@@ -121,6 +122,19 @@ class ndarray:
 
     def __reduce__(self) -> Any:
         return _unpickled, (self.get(order="A"),)
+
+    # What comes to it
+
+    def set(self, arr: Any, stream: Any = None) -> None:
+        if not isinstance(arr, np.ndarray):
+            raise TypeError("Only numpy.ndarray can be set to cupy.ndarray")
+        if self.dtype != arr.dtype:
+            raise TypeError(f"{arr.dtype} array cannot be set to {self.dtype} array")
+        if self.shape != arr.shape:
+            raise ValueError(f"Shape mismatch. Old shape: {self.shape}, new shape: {arr.shape}")
+        if not self._host.flags.forc:
+            raise RuntimeError("Cannot set to non-contiguous array")
+        streams.copy_from_host(self, arr, stream)
 
     # Copies and casts
 

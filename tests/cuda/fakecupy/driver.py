@@ -1,4 +1,4 @@
-"""cupy.cuda, memory pools, and kernels from source text: one device, number 0, one stream."""
+"""cupy.cuda, memory pools, and kernels from source text: one device, number 0."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from . import counts
+from . import counts, streams
 
 NAME = b"a stand-in for a GPU"
 COUNT = 1  # of devices; tests say 2, and everything still lies on number 0
@@ -46,6 +46,7 @@ class Device:
 
     def synchronize(self) -> None:
         counts.wait("Device.synchronize()")
+        streams.synchronize()
 
     @property
     def compute_capability(self) -> str:
@@ -68,31 +69,6 @@ class CUDARuntimeError(RuntimeError):
     def __init__(self, status: int, message: str = "") -> None:
         super().__init__(message or f"status {status}")
         self.status = status
-
-
-class Stream:
-    """cupy.cuda.Stream: work is done at once, so there is nothing to wait for but the count."""
-
-    null: Stream
-    ptr = 0
-
-    def __init__(self, null: bool = False, non_blocking: bool = False, ptds: bool = False) -> None:
-        self.null_stream = null
-
-    def __enter__(self) -> Stream:
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        pass
-
-    def use(self) -> Stream:
-        return self
-
-    def synchronize(self) -> None:
-        counts.wait("Stream.synchronize()")
-
-
-Stream.null = Stream(null=True)
 
 
 class MemoryPointer:
@@ -232,7 +208,7 @@ def modules() -> dict[str, types.ModuleType]:
         getDevice=lambda: 0,
         setDevice=lambda device: None,
         getDeviceProperties=device_properties,
-        deviceSynchronize=lambda: counts.wait("deviceSynchronize()"),
+        deviceSynchronize=Device().synchronize,
         driverGetVersion=lambda: 13000,
         runtimeGetVersion=lambda: 13000,
         memGetInfo=lambda: (MEMORY, MEMORY),
@@ -247,11 +223,13 @@ def modules() -> dict[str, types.ModuleType]:
     cuda.__path__ = []
     cuda.__dict__.update(
         Device=Device,
-        Stream=Stream,
+        Event=streams.Event,
         MemoryPool=MemoryPool,
+        Stream=streams.Stream,
+        alloc_pinned_memory=streams.alloc_pinned_memory,
         device=device,
         driver=driver,
-        get_current_stream=lambda: Stream.null,
+        get_current_stream=streams.current,
         is_available=lambda: True,
         memory=memory,
         runtime=runtime,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import array, counts, driver, indexing
-from .array import ndarray, run, supported, unset, unwrap, wrap
+from .array import ndarray, run, supported, unwrap, wrap
 
 # Answers about arrays and dtypes, which need no device.
 ABOUT = {
@@ -149,7 +149,7 @@ def array_(
 
 
 def empty(shape: Any, dtype: Any = float, order: str = "C") -> ndarray:
-    return wrap(unset(shape, dtype, order))
+    return ndarray(shape, dtype, order)
 
 
 def empty_like(
