@@ -43,6 +43,7 @@ KERNEL = re.compile(
 # What makes a thread wait for others, or share memory with them, but in what is for a card alone.
 FOR_A_CARD = re.compile(r"^#ifdef __CUDACC__$.*?^#(else|endif)", re.MULTILINE | re.DOTALL)
 WAITS = re.compile(r"__(sync|shfl|ballot|any_sync|shared)|GRID_BARRIER|DYNAMIC_SHARED")
+MOST_BLOCKS = (2**31 - 1, 2**16 - 1, 2**16 - 1)  # of a launch, by axis, on every card
 AROUND = 512  # bytes before and after each array
 FILL = 0xFF  # of them: NaN to a kernel that reads them
 
@@ -113,6 +114,8 @@ class Kernel:
     ) -> None:
         if len(args) != len(self.codes):
             raise TypeError(f"{self.name} takes {len(self.codes)} arguments, got {len(args)}")
+        if any(not 0 < n <= most for n, most in zip(grid, MOST_BLOCKS, strict=False)):
+            raise KernelError(f"{self.name}: a grid of {grid} blocks, at most {MOST_BLOCKS}")
         given = [self._argument(i, x) for i, x in enumerate(args)]
         pointers = (ctypes.c_void_p * len(given))(*(x.address for x in given))
         turns = _schedule if order is None else (order, seed)

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from tests.cuda import nvrtc
-from xpcls_backends.kernels.cuda import images, linear, losses, smallest, updates
+from xpcls_backends.kernels.cuda import images, l1, linear, losses, smallest, updates
 from xpcls_backends.kernels.cuda._module import HOME, OPTIONS, source
 from xpcls_backends.kernels.cuda.direct import PIXELS as DIRECT_PIXELS
 
@@ -21,6 +21,7 @@ VARIANTS: list[tuple[str, tuple[str, ...]]] = [
     ("bits", ()),
     ("codes", ()),
     ("l1", ()),
+    *(("l1_few", (f"-DQUERIES={queries}",)) for queries in l1.QUERIES),
     ("losses", ()),
     ("losses", (f"-DCLASSES={losses.MOST_CLASSES}",)),
     *(("images", (f"-DNUMBER={number}",)) for number in images.NUMBERS.values()),
@@ -62,8 +63,8 @@ def test_what_spills_and_what_is_no_cuda_is_noticed() -> None:
         nvrtc.compiled("nonsense", "90", OPTIONS)
 
 
-def of_l1(kernel: str, instruction: str) -> Counter[str]:
-    binary, _ = nvrtc.compiled(source("l1"), "90", OPTIONS)
+def hottest(name: str, kernel: str, instruction: str, *options: str) -> Counter[str]:
+    binary, _ = nvrtc.compiled(source(name), "90", (*OPTIONS, *options))
     return nvrtc.hottest_loop(binary, kernel, instruction)
 
 
@@ -71,7 +72,7 @@ def of_l1(kernel: str, instruction: str) -> Counter[str]:
 @needs_instructions
 def test_four_bytes_of_l1_take_one_instruction() -> None:
     # 8 x 8 pairs and 8 words at a time: 512 instructions are the work, the rest is on the way.
-    loop = of_l1("l1_u8", "VABSDIFF4")
+    loop = hottest("l1", "l1_u8", "VABSDIFF4")
     assert loop["VABSDIFF4"] == 512
     assert loop.total() <= 1.2 * 512
 
@@ -79,7 +80,24 @@ def test_four_bytes_of_l1_take_one_instruction() -> None:
 @needs_compiler
 @needs_instructions
 def test_a_float_of_l1_takes_two_instructions() -> None:
-    loop = of_l1("l1_f32", "FADD")
+    loop = hottest("l1", "l1_f32", "FADD")
     assert loop["FADD"] == 1024
     assert loop.total() <= 1.1 * 1024
     assert loop["LDS.128"] == 32  # of shared memory: 2 x 2 vectors for each word
+
+
+@needs_compiler
+@needs_instructions
+@pytest.mark.parametrize("queries", l1.QUERIES)
+def test_few_rows_of_l1_read_each_point_once(queries: int) -> None:
+    points = min(8, l1.SUMS // queries)
+    of_bytes = hottest("l1_few", "l1_few_u8", "VABSDIFF4", f"-DQUERIES={queries}")
+    assert of_bytes["VABSDIFF4"] == 4 * queries * points
+    assert of_bytes["LDG.128"] == queries + points
+    of_floats = hottest("l1_few", "l1_few_f32", "FADD", f"-DQUERIES={queries}")
+    assert of_floats["FADD"] == 8 * queries * points
+    assert of_floats["LDG.128"] == queries + points
+    assert not any(loop[name] for loop in (of_bytes, of_floats) for name in ("LDL", "STL"))
+    if queries == l1.QUERIES[-1]:
+        assert of_bytes.total() <= 1.6 * 4 * queries * points
+        assert of_floats.total() <= 1.3 * 8 * queries * points

@@ -48,7 +48,7 @@ def test_neighbours_are_those_of_float64(
         found = nearest(card.asarray(queries), card.asarray(points), k, metric)
         _assert_neighbours(found, queries, points, metric, nearest(queries, points, k, metric))
     too_large = dtype == "float32" and hard == "extremes"  # for sums in float32
-    of_keys = {("l1", "uint8"): "l1_u8", ("l1", "float32"): "l1_f32"}
+    of_keys = {("l1", "uint8"): "l1_few_u8", ("l1", "float32"): "l1_few_f32"}
     expected = of_keys.get((metric, dtype), "byte_codes" if dtype == "uint8" else "direct_keys")
     assert expected in launched or (too_large and metric == "l1")
     assert ("smallest_i32" if dtype == "uint8" else "smallest_f32") in launched

@@ -18,7 +18,7 @@ from tests import reference
 from tests.cuda.conftest import LAUNCHERS
 from xpcls_backends import Backend, counter_bits, smallest_k, to_host
 from xpcls_backends.kernels import asking_for_kernels, has_cuda_kernels
-from xpcls_backends.kernels.cuda import _module, direct, l1, products, smallest
+from xpcls_backends.kernels.cuda import _module, direct, products, smallest
 
 few = settings(max_examples=25, deadline=None)
 
@@ -95,22 +95,6 @@ def test_more_than_a_kernel_keeps_is_sorted_plainly(card: Backend, launched: lis
     assert launched == ["smallest_f32"]
     expected = np.argsort(to_host(x), axis=1, kind="stable")[:, : smallest.MOST + 1]
     np.testing.assert_array_equal(to_host(columns), expected)
-
-
-@pytest.mark.parametrize("shapes", [(1, 1, 1), (130, 70, 48), (5, 257, 200), (3, 129, 31)])
-def test_l1_of_all_pairs(card: Backend, turns: None, shapes: tuple[int, int, int]) -> None:
-    rng = np.random.default_rng(sum(shapes))
-    n_a, n_b, length = shapes
-    a, b = (rng.integers(0, 256, (n, length)).astype("uint8") for n in (n_a, n_b))
-    found = l1.l1(card.asarray(a), card.asarray(b))
-    differences = np.abs(a[:, None].astype("int64") - b[None])
-    np.testing.assert_array_equal(to_host(found), differences.sum(-1))
-    assert found.dtype == card.xp.int32
-    a, b = (rng.normal(size=(n, length)).astype("float32") for n in (n_a, n_b))
-    found = to_host(l1.l1(card.asarray(a), card.asarray(b)))
-    expected = np.abs(a[:, None].astype("float64") - b[None]).sum(-1)
-    bound = length * 2.0**-24 / (1.0 - length * 2.0**-24) * expected  # of kernels/cuda/neighbors.py
-    assert found.dtype == "float32" and (np.abs(found - expected) <= bound).all()
 
 
 @pytest.mark.parametrize("shapes", [(1, 1, 1), (9, 33, 17), (4, 40, 64)])

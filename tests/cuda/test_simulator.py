@@ -131,6 +131,13 @@ def test_arguments_of_another_type_are_refused() -> None:
             run(code, args)
 
 
+def test_a_grid_that_no_card_takes_is_refused() -> None:
+    kernel = Module(KERNEL + "(float* x) { }").get_function("k")
+    for grid in ((1, 2**16), (1, 1, 2**16), (0, 1)):
+        with pytest.raises(KernelError, match="a grid of"):
+            kernel(grid, (32,), (np.zeros(1, f32),))
+
+
 def test_what_does_not_compile_is_told() -> None:
     with pytest.raises(KernelError, match="nonsense"):
         run(KERNEL + "(float* x) { nonsense; }", (np.zeros(1, f32),))

@@ -1,29 +1,31 @@
 // Sums of |a - b| for every pair of rows: a tile of 128 x 128 pairs in a block of 256 threads, 8 x 8
-// in each thread, while the next part of the rows is on its way.
+// in each thread, while the next part of the rows is on its way. For few rows a: l1_few.cu.
 //
 // Bytes go four at a time through VABSDIFF4, which adds the four differences to an integer sum:
 // exact. Floats take two additions a pair and feature, whose order is that of the features.
 
+#include "l1.cuh"
+
 #define TILE 128
+#define BAND 16               // tiles of a that take turns before the next tile of b
 #define WORDS 8               // of each row at a time; a word is one float or four bytes
 #define ROW_OF_WORDS (TILE + 4)  // so that threads that write do not meet in one bank
-
-static __device__ __forceinline__ int with_difference(int sum, unsigned a, unsigned b) {
-#ifdef __CUDACC__
-  int more;
-  asm("vabsdiff4.u32.u32.u32.add %0, %1, %2, %3;" : "=r"(more) : "r"(a), "r"(b), "r"(sum));
-  return more;
-#else
-  return sum + (int)__vsadu4(a, b);
-#endif
-}
-static __device__ __forceinline__ float with_difference(float sum, unsigned a, unsigned b) {
-  return sum + fabsf(__uint_as_float(a) - __uint_as_float(b));
-}
 
 // The row or column of a tile that a thread's i-th sum belongs to: four here, four 64 further on.
 static __device__ __forceinline__ int place_of(int i, int thread) {
   return (i < 4 ? 0 : 60) + thread * 4 + i;
+}
+
+// Where the tile of this block begins. Blocks that run at the same time should read few rows: the
+// tiles of a band of a go through b together.
+struct Corner {
+  int a, b;
+};
+static __device__ __forceinline__ Corner corner_of(unsigned block, int n_a, int n_b) {
+  const unsigned down = (n_a - 1) / TILE + 1, across = (n_b - 1) / TILE + 1;
+  const unsigned band = block / (BAND * across), within = block % (BAND * across);
+  const unsigned height = min(down - band * BAND, (unsigned)BAND);
+  return {(int)((band * BAND + within % height) * TILE), (int)(within / height * TILE)};
 }
 
 // a (n_a, 16 vectors), b (n_b, 16 vectors), rows of whole 16 bytes; out (n_a, n_b).
@@ -31,11 +33,12 @@ template <class Sum>
 static __device__ void sum_differences(const uint4* a, const uint4* b, Sum* out, int n_a, int n_b,
                                        int vectors, unsigned* of_a, unsigned* of_b) {
   const int thread = (int)threadIdx.x, x = thread % 16, y = thread / 16;
-  const int first_a = (int)blockIdx.y * TILE, first_b = (int)blockIdx.x * TILE;
+  const Corner corner = corner_of(blockIdx.x, n_a, n_b);
+  const int first_a = corner.a, first_b = corner.b;
   // Two threads bring in what is next of one row; rows past the end stand for the last one.
   const int row = thread / 2, half = thread % 2;
-  const uint4* from_a = a + (size_t)min(first_a + row, n_a - 1) * vectors;
-  const uint4* from_b = b + (size_t)min(first_b + row, n_b - 1) * vectors;
+  const uint4* from_a = a + (size_t)(first_a + min(row, n_a - 1 - first_a)) * vectors;
+  const uint4* from_b = b + (size_t)(first_b + min(row, n_b - 1 - first_b)) * vectors;
   const uint4 nothing = make_uint4(0, 0, 0, 0);
   Sum sums[8][8];
 #pragma unroll
@@ -80,11 +83,11 @@ static __device__ void sum_differences(const uint4* a, const uint4* b, Sum* out,
 #pragma unroll
   for (int i = 0; i < 8; i++) {
     const int at_a = first_a + place_of(i, y);
-    if (at_a >= n_a) continue;
+    if (place_of(i, y) >= n_a - first_a) continue;
 #pragma unroll
     for (int j = 0; j < 8; j++) {
       const int at_b = first_b + place_of(j, x);
-      if (at_b < n_b) out[(size_t)at_a * n_b + at_b] = sums[i][j];
+      if (place_of(j, x) < n_b - first_b) out[(size_t)at_a * n_b + at_b] = sums[i][j];
     }
   }
 }

@@ -1,6 +1,8 @@
-"""L1 distances of all pairs of rows: l1.cu."""
+"""L1 distances of all pairs of rows: l1.cu, and l1_few.cu for few of them on the left."""
 
 from __future__ import annotations
+
+import numpy as np
 
 from xpcls_backends._place import Array, device_of, namespace_of, to_itemsize
 
@@ -8,6 +10,9 @@ from ._module import i32, kernel, launch, on_its_card
 
 TILE, THREADS = 128, 256
 VECTOR = 16  # bytes; rows are read in so many at once
+# Of l1_few.cu: how many rows a at once, what a warp adds up of each, and up to how many rows a, by
+# the count of instructions, it takes half of the time of a tile.
+QUERIES, SUMS, FEW = (1, 2, 4, 8), 32, 32
 LONGEST = 2**23  # features of bytes, whose sums fit into 32 bits
 
 
@@ -15,7 +20,8 @@ LONGEST = 2**23  # features of bytes, whose sums fit into 32 bits
 def l1(a: Array, b: Array) -> Array:
     """Sums of |a - b| over the features, (n_a, n_b): int32 of uint8 rows, float32 of float32.
 
-    a (n_a, D), b (n_b, D), of one dtype. Floats are added up in the order of the features.
+    a (n_a, D), b (n_b, D), of one dtype. Floats are added up in one order, which is another where
+    there are few rows a.
     """
     xp, device = namespace_of(a, b), device_of(a, b)
     of_bytes = a.dtype == xp.uint8
@@ -25,9 +31,18 @@ def l1(a: Array, b: Array) -> Array:
         return out
     a, b = whole_vectors(a), whole_vectors(b)
     vectors = a.shape[1] * to_itemsize(a) // VECTOR
-    grid = (-(-b.shape[0] // TILE), -(-a.shape[0] // TILE))
     args = (a, b, out, i32(a.shape[0]), i32(b.shape[0]), i32(vectors))
-    launch(kernel("l1", "l1_u8" if of_bytes else "l1_f32"), grid, THREADS, args)
+    word = "u8" if of_bytes else "f32"
+    if a.shape[0] <= FEW:
+        queries = next(q for q in QUERIES if a.shape[0] <= q or q == QUERIES[-1])
+        points = min(8, SUMS // queries)
+        groups = -(-a.shape[0] // queries)
+        blocks = -(-b.shape[0] // (points * THREADS // 32))
+        function = kernel("l1_few", f"l1_few_{word}", (f"-DQUERIES={queries}",))
+        launch(function, (groups * blocks,), THREADS, (*args, np.uint32(groups)))
+    else:
+        tiles = -(-a.shape[0] // TILE) * -(-b.shape[0] // TILE)
+        launch(kernel("l1", f"l1_{word}"), (tiles,), THREADS, args)
     return out
 
 
