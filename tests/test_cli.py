@@ -293,8 +293,10 @@ def test_an_image_that_is_none_is_named(capsys: Captured, shapes: Path, tmp_path
     file, text = tmp_path / "model.xpcls", tmp_path / "text.png"
     run(capsys, "train", "softmax", "--data", shapes, "--out", file)
     text.write_text("not an image")
-    code, _, err = run(capsys, "predict", file, text)
+    others = [shapes / "dark" / "00.png", shapes / "light" / "07.png"]
+    code, out, err = run(capsys, "predict", file, *others, text, others[0])
     assert code == 2 and len(err.splitlines()) == 1 and str(text) in err
+    assert [line.split()[1] for line in out.splitlines()] == ["dark", "light"]
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def run(
     data: Dataset, backend: Backend, models: list[str] | None = None, features: str = "raw"
 ) -> list[Row]:
     """The rows of a whole comparison, tested."""
-    prepared, test = prepare(data, PARTS, backend, features), seal(data, PARTS, backend)
+    prepared, test = prepare(data, PARTS, backend, features), seal(data, PARTS)
     names = candidates(features) if models is None else models
     rows = list(compare(prepared, test, names, seed=0))
     assert [row.model for row in rows] == names * 2
@@ -120,7 +120,7 @@ def test_each_part_plays_its_own_role(monkeypatch: pytest.MonkeyPatch, features:
     monkeypatch.setitem(module.CANDIDATES, "spy", Spy(given))
     backend = get_backend("numpy")
     prepared = prepare(DATA, PARTS, backend, features)
-    list(compare(prepared, seal(DATA, PARTS, backend), ["spy"], 0))
+    list(compare(prepared, seal(DATA, PARTS), ["spy"], 0))
     parts = {"train": prepared.train, "validation": prepared.validation, "fit": prepared.both}
     rows = {"train": PARTS.train, "validation": PARTS.validation, "fit": PARTS.train_and_validation}
     assert given == [
@@ -170,7 +170,7 @@ def test_the_first_of_equal_settings_is_taken() -> None:
 
 def test_rows_come_one_by_one_and_the_test_stays_closed_till_all_are_final() -> None:
     numpy = get_backend("numpy")
-    test = seal(DATA, PARTS, numpy)
+    test = seal(DATA, PARTS)
     found = compare(prepare(DATA, PARTS, numpy), test, ["nearest", "softmax", "no such model"], 0)
     assert [next(found).model for _ in range(2)] == ["nearest", "softmax"]
     with pytest.raises(KeyError):

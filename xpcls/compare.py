@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from xpcls_backends import Array, Backend, device_name, to_host
+from xpcls_backends import Array, Backend, device_name, like, to_host
 
 from .base import Classifier
 from .data import Dataset, Split
@@ -191,9 +191,9 @@ def prepare(data: Dataset, parts: Split, backend: Backend, features: str = "raw"
     return Prepared(train, validation, (final, both[1]), extractor, seconds)
 
 
-def seal(data: Dataset, parts: Split, backend: Backend, ledger: Any = None) -> SealedTestSet:
-    """The test part on `backend`, closed."""
-    return SealedTestSet(*_place(data, parts.test, backend), ledger=ledger)
+def seal(data: Dataset, parts: Split, ledger: Any = None) -> SealedTestSet:
+    """The test part, closed; on the host, so that no card holds it all the while."""
+    return SealedTestSet(data.images[parts.test], data.labels[parts.test], ledger=ledger)
 
 
 def compare(
@@ -217,7 +217,7 @@ def compare(
         fitted.append((row, model))
         yield row
     images, labels = test.open(*(model for _, model in fitted))
-    X, truth = prepared.of_test(images), to_host(labels)
+    X, truth = prepared.of_test(like(images, prepared.both[1])), to_host(labels)
     for row, model in fitted:
         started = time.perf_counter()
         predicted = to_host(model.predict(X))  # also waits for a GPU to finish

@@ -1,4 +1,4 @@
-"""What only a real card can show: memory that is given back, and memory that is not there."""
+"""What only a real card can show: memory that is given back, or is not there, and true streams."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 
 from tests.cuda import fakecupy
-from xpcls import ConvNetClassifier, KNeighborsClassifier, LinearClassifier, get_backend
+from xpcls import (
+    ConvNetClassifier,
+    KNeighborsClassifier,
+    LinearClassifier,
+    get_backend,
+    prefetch_to_device,
+)
 from xpcls.distances import nearest
 from xpcls_backends import Backend, to_host
 
@@ -91,3 +97,52 @@ def test_arrays_of_two_cards_are_refused(cuda: Backend, rows: Any) -> None:
         nearest(rows[1], there, 3)
     with pytest.raises((ValueError, TypeError), match="different places"):
         KNeighborsClassifier(5).fit(rows[0], rows[2]).predict(there)
+
+
+@pytest.mark.parametrize("own_stream", [False, True])
+def test_parts_that_were_moved_ahead_are_those_that_were_read(
+    cuda: Backend, own_stream: bool
+) -> None:
+    """More work a part than a copy takes, arrays dropped at once, and each entry looked at."""
+    import cupy
+
+    size, n = 2**23, 24
+    matrix = cuda.xp.ones((4096, 4096), dtype=cuda.xp.float32, device=cuda.device)
+
+    def parts() -> Iterator[Any]:
+        for i in range(n):
+            yield (np.full(size + 1000 * i, i, np.int32), np.arange(i))
+
+    def found() -> list[Any]:
+        wrong = []
+        for i, (x, y) in enumerate(prefetch_to_device(parts(), cuda)):
+            assert x.shape == (size + 1000 * i,) and y.shape == (i,)
+            matrix @ matrix  # the card is behind the host when it comes to the next line
+            wrong.append(cuda.xp.count_nonzero(x != i))
+            z = x + 1  # takes the memory of what was dropped
+            wrong.append(cuda.xp.count_nonzero(z != i + 1))
+        return [int(to_host(w)) for w in wrong]
+
+    with cupy.cuda.Stream(non_blocking=True) if own_stream else cuda.device:
+        matrix @ matrix
+        assert found() == [0] * 2 * n
+
+
+def test_parts_that_are_left_early_give_everything_back(cuda: Backend) -> None:
+    def use(n: int) -> None:
+        parts = ((np.full(2**22, i, np.int32),) for i in range(99))
+        for i, (x,) in enumerate(prefetch_to_device(parts, cuda)):
+            if i == n:
+                assert int(to_host(cuda.xp.sum(x != i))) == 0
+                break
+
+    use(3)
+    gc.collect()
+    before = pool(cuda).used_bytes()
+    for n in range(3):
+        use(n)
+    gc.collect()
+    assert pool(cuda).used_bytes() == before
+    pinned = cuda.xp.get_default_pinned_memory_pool()
+    pinned.free_all_blocks()
+    assert pinned.n_free_blocks() == 0

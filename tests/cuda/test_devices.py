@@ -11,6 +11,9 @@ from PIL import Image
 
 from tests.cuda import fakecupy
 from xpcls import cli
+from xpcls.cli import _auto, _models
+from xpcls.cli._options import DeviceName
+from xpcls.lecture import CLAIMS
 from xpcls_backends import get_backend, machine
 
 if not fakecupy.installed():
@@ -206,3 +209,38 @@ def test_auto_says_so_in_the_other_commands_too(capsys: Captured, small: Path) -
     for command in ("robustness", "check"):
         code, _, err = run(capsys, command, "--data", small, "--models", "softmax")
         assert code == 0 and SENTENCE in err
+
+
+def test_auto_takes_the_card_for_the_claims_that_work_on_much(capsys: Captured) -> None:
+    code, _, err = run(capsys, "lecture", "margin")
+    assert code == 0
+    assert "auto: cpu for margin, because fewer than 65,536 numbers at a time take longer" in err
+    with fakecupy.trace() as t:
+        code, _, err = run(capsys, "lecture", "margin", "--device", "cuda")
+    assert code == 0 and "auto:" not in err and t.launches > 10
+    cuda, claims = get_backend("cuda"), list(CLAIMS.values())
+    for device, expected in (
+        (DeviceName.auto, {"features", "curse", "two-headed-horse"}),
+        (DeviceName.cuda, set(CLAIMS)),
+    ):
+        places = _auto.for_claims(device, cuda, claims)
+        assert {c.name for c, p in zip(claims, places, strict=True) if p is cuda} == expected
+    assert capsys.readouterr().err.count("auto: cpu for ") == 1
+
+
+def test_images_go_to_the_card_a_block_at_a_time(
+    capsys: Captured, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "model.xpcls"
+    run(capsys, "train", "softmax", "--data", small, "--out", file)
+    told = []
+    for images, blocks in ((10**6, 1), (5, 8)):
+        monkeypatch.setattr(_models, "BLOCK", images * 8 * 8 * 3)
+        with fakecupy.trace() as t:
+            arguments = ("--data", small, "--part", "all", "--device", "cuda")
+            told.append(run(capsys, "evaluate", file, *arguments))
+        assert t.names.count("to device: set()") == blocks
+    assert told[0] == told[1] and "accuracy on 40 images (all): 1.0000" in told[0][1]
+    with fakecupy.trace() as t:
+        run(capsys, "predict", file, *sorted((small / "dark").iterdir()), "--device", "cuda")
+    assert t.names.count("to device: set()") == 20

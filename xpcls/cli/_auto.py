@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ._options import DeviceName
 
 if TYPE_CHECKING:
+    from xpcls.lecture import Claim
     from xpcls_backends import Backend
 
 BATCH = 256  # images that a step of training works on, about
@@ -38,18 +39,38 @@ def for_images(
 
     Says why in a line on standard error.
     """
+    size = at_a_time * math.prod(shape)
+    if not _only_waits(device, backend, size):
+        return backend
+    each = " x ".join(map(str, shape))
+    return _cpu(
+        f"auto: cpu, because {size:,} bytes of images ({at_a_time} of {each} at a time) take"
+    )
+
+
+def for_claims(device: DeviceName, backend: Backend, claims: Sequence[Claim]) -> list[Backend]:
+    """The same for each of the lecture's claims; a number counts as a byte of an image."""
+    small = [claim.name for claim in claims if _only_waits(device, backend, claim.size)]
+    if not small:
+        return [backend] * len(claims)
+    cpu = _cpu(
+        f"auto: cpu for {', '.join(small)}, because fewer than {LAUNCH_BOUND:,} numbers at a time "
+        "take"
+    )
+    return [cpu if claim.name in small else backend for claim in claims]
+
+
+def _only_waits(device: DeviceName, backend: Backend, size: int) -> bool:
+    """Whether auto has taken a card for which that many bytes at a time are too few."""
+    return device == DeviceName.auto and backend.name != "numpy" and size < LAUNCH_BOUND
+
+
+def _cpu(because: str) -> Backend:
     from xpcls_backends import get_backend
 
     from ._console import note
 
-    size = at_a_time * math.prod(shape)
-    if device != DeviceName.auto or backend.name == "numpy" or size >= LAUNCH_BOUND:
-        return backend
-    each = " x ".join(map(str, shape))
-    note(
-        f"auto: cpu, because {size:,} bytes of images ({at_a_time} of {each} at a time) take "
-        f"longer to launch than to compute; --device {DeviceName.cuda} to insist"
-    )
+    note(f"{because} longer to launch than to compute; --device {DeviceName.cuda} to insist")
     return get_backend("cpu")
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ._auto import for_claims
 from ._options import Device, DeviceName, backend_of, folder_of
 
 if TYPE_CHECKING:
@@ -56,11 +57,11 @@ def lecture(
     chosen = list(CLAIMS.values()) if name == ALL else [CLAIMS[name]]
     if picture is not None:
         _check_picture(picture, name)
-    backend = backend_of(device)
+    places = for_claims(device, backend_of(device), chosen)
     if picture is not None and name == ALL:
         picture.mkdir(exist_ok=True)
     holding = 0
-    for claim in chosen:
+    for claim, backend in zip(chosen, places, strict=True):
         finding = _run(claim, backend, seed)
         holding += finding.holds
         if name == ALL:

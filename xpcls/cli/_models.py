@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from xpcls.base import Classifier
     from xpcls.data import Dataset
     from xpcls_backends import Backend
+
+BLOCK = 2**26  # bytes of images that are predicted at a time
 
 
 def compare(
@@ -88,7 +92,7 @@ def compare(
     backend = for_images(device, backend, step, loaded.images.shape[1:])
     rows: dict[str, comparison.Row] = {}
     try:
-        test = comparison.seal(loaded, parts, backend, ledger)
+        test = comparison.seal(loaded, parts, ledger)
         before = len(test.openings)
         with show_progress():
             prepared = comparison.prepare(loaded, parts, backend, features)
@@ -150,8 +154,8 @@ def train(
         interrupted = True
         note("interrupted: saving what has been learnt so far")
     save(classifier, out)
-    held_out = backend.asarray(loaded.images[parts.validation])
-    accuracy = classifier.score(held_out, _labels(loaded, parts.validation))
+    truth = _labels(loaded, parts.validation)
+    accuracy = _right(classifier, loaded.images[parts.validation], truth, backend).mean()
     say(f"{out}: {classifier!r}, {len(parts.train)} images, validation accuracy {accuracy:.4f}")
     if interrupted:
         raise KeyboardInterrupt
@@ -168,7 +172,7 @@ def predict(
     """Print the class of each image file, and its probability where the model gives one."""
     from xpcls.data import read_image
     from xpcls.storage import load
-    from xpcls_backends import to_host
+    from xpcls_backends import prefetch_to_device, to_host
 
     from ._console import say
 
@@ -177,15 +181,19 @@ def predict(
     shape = _image_shape(model, model_file)
     backend = for_images(device, backend, 1, shape)
     model = _placed(model, model_file, backend)
-    for path in images:
-        size = shape[:2] if resize else None
-        image = read_image(path, size, grey=shape[2] == 1)
-        if image.shape != shape:
-            raise ValueError(
-                f"{path} has {image.shape[0]} x {image.shape[1]} pixels, but the model was trained "
-                f"on {shape[0]} x {shape[1]}; add --resize"
-            )
-        batch = backend.asarray(image[None])
+
+    def read() -> Iterator[tuple[Any]]:
+        for path in images:
+            size = shape[:2] if resize else None
+            image = read_image(path, size, grey=shape[2] == 1)
+            if image.shape != shape:
+                raise ValueError(
+                    f"{path} has {image.shape[0]} x {image.shape[1]} pixels, but the model was "
+                    f"trained on {shape[0]} x {shape[1]}; add --resize"
+                )
+            yield (image[None],)
+
+    for path, (batch,) in zip(images, prefetch_to_device(read(), backend), strict=True):
         answer = f"{path}: {to_host(model.predict(batch))[0]}"
         if hasattr(model, "predict_proba"):
             answer += f" {to_host(model.predict_proba(batch)).max():.3f}"
@@ -230,12 +238,12 @@ def evaluate(
         backend = for_images(device, backend, len(truth), loaded.images.shape[1:])
         model = _placed(model, model_file, backend)
         if part == "test":
-            test = seal(loaded, parts, backend, ledger)
+            test = seal(loaded, parts, ledger)
             before = len(test.openings)
             images, _ = test.open(model)
         else:
-            images = backend.asarray(loaded.images[rows])
-        right = model.predict(images) == truth
+            images = loaded.images[rows]
+        right = _right(model, images, truth, backend)
     cells = [
         (name, (truth == name).sum(), f"{right[truth == name].mean():.4f}")
         for name in loaded.class_names
@@ -252,6 +260,19 @@ def _labels(data: Dataset, rows: Any) -> Any:
     from xpcls_backends import to_host
 
     return to_host(data.class_names)[data.labels[rows]]
+
+
+def _right(model: Classifier, images: Any, truth: Any, backend: Backend) -> Any:
+    """Whether the model is right about each of these images, all on the host: (N,) booleans.
+
+    They go to the device in parts, so that a card holds a few of those and no more.
+    """
+    from xpcls_backends import namespace_of, prefetch_to_device, row_blocks, rows_within, to_host
+
+    size = rows_within(BLOCK, math.prod(images.shape[1:]))
+    parts = ((images[rows, ...],) for rows in row_blocks(images.shape[0], size))
+    found = [to_host(model.predict(x)) for (x,) in prefetch_to_device(parts, backend)]
+    return namespace_of(truth).concat(found) == truth
 
 
 def _placed(model: Classifier, model_file: Path, backend: Backend) -> Classifier:

@@ -127,12 +127,13 @@ class Claim:
     """A sentence of the lecture that can be run.
 
     name : short, for the command line. title : the sentence. measure(backend, generator) : the
-    experiment.
+    experiment. size : how many numbers it works on at a time, about, where they are not a few.
     """
 
     name: str
     title: str
     measure: Measure
+    size: int = 0
 
     @property
     def explanation(self) -> str:
@@ -155,9 +156,9 @@ class Claim:
         return finding
 
 
-def claim(name: str, title: str) -> Callable[[Measure], Claim]:
+def claim(name: str, title: str, size: int = 0) -> Callable[[Measure], Claim]:
     """Make a claim of the function that measures it."""
-    return lambda measure: Claim(name, title, measure)
+    return lambda measure: Claim(name, title, measure, size)
 
 
 def floats(x: Any, backend: Backend, *, wide: bool = False) -> Array:

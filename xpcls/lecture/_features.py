@@ -26,7 +26,11 @@ IMAGES, LEARNT, JUDGED = 1600, 600, 800  # drawn; to learn from; that and to cho
 RATES = (0.01, 0.03, 0.1)
 
 
-@claim("features", "Edges and hues together tell a linear classifier more than pixels do")
+@claim(
+    "features",
+    "Edges and hues together tell a linear classifier more than pixels do",
+    size=LEARNT * 32 * 32 * 3,
+)
 def hog_and_hue(backend: Backend, generator: HostGenerator) -> Finding:
     """A linear classifier of raw pixels has one template a class; features forget where things are.
 

@@ -129,7 +129,7 @@ def _parity_picture(models: dict[str, Classifier], X: Any, y: Any, backend: Back
     )
 
 
-@claim("two-headed-horse", "One template for two poses has two heads")
+@claim("two-headed-horse", "One template for two poses has two heads", size=256 * SIDE * SIDE)
 def two_headed_horse(backend: Backend, generator: HostGenerator) -> Finding:
     """A linear classifier has one template a class, so it has to mix what a class shows.
 

@@ -107,7 +107,11 @@ def _counted(k: int) -> str:
     return f"{k} neighbour{'s' if k > 1 else ''}"
 
 
-@claim("curse", "In many dimensions nothing is near: the curse of dimensionality")
+@claim(
+    "curse",
+    "In many dimensions nothing is near: the curse of dimensionality",
+    size=ROWS * max(*DIMENSIONS, *USELESS),
+)
 def curse(backend: Backend, generator: HostGenerator) -> Finding:
     """Three faces of one curse.
 
