@@ -22,7 +22,7 @@ from typing import Any
 
 from xpcls_backends import why_not
 
-from . import gpu_neighbors, gpu_training, machine
+from . import gpu_neighbors, gpu_stream, gpu_training, machine
 from .cases import Case, Contestant
 from .report import HEADING, Measured, exit_code, summary, write_json
 from .timing import ROOT, interleave
@@ -137,7 +137,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     cases = [
         case
-        for case in (*gpu_neighbors.cases(options.quick), *gpu_training.cases(options.quick))
+        for suite in (gpu_neighbors, gpu_training, gpu_stream)
+        for case in suite.cases(options.quick)
         if options.only.lower() in case.name.lower()
     ]
     if options.quick:

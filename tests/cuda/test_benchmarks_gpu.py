@@ -23,7 +23,7 @@ def test_all_cases_run_and_their_answers_are_right(
     assert bench("gpu").main(["--quick", "--rounds", "1", "--json", str(path)]) == 0
     told = json.loads(path.read_text("utf-8"))
     assert told["card"]["name"] and told["quick"]
-    assert len(told["cases"]) == 7
+    assert len(told["cases"]) == 8
     for case in told["cases"]:
         first = case["contestants"][0]
         assert first["name"] == "xpcls" and first["best_ms"] > 0.0, first
