@@ -4,6 +4,7 @@ nox                             tests, tests_fast, tests_cuda, tests_gpu, lint, 
 nox -s tests -- -k nearest      what follows -- goes to pytest
 XPCLS_REQUIRE=cupy nox -s tests_gpu         fails where there is no GPU, instead of skipping
 nox -s tests_torch              needs PyTorch, which it installs
+nox -s tests_cudnn              needs cuDNN, which it installs
 nox -s bench -- --help          timings against other libraries
 """
 
@@ -93,6 +94,16 @@ def tests_cuda(session: nox.Session) -> None:
     if not session.posargs:
         there = ("tests", "--ignore", "tests/cuda", "-k", "fakecupy")
         run_pytest(session, *stand_in, *there, OPENBLAS_NUM_THREADS="1")
+
+
+@nox.session(default=False)  # 3 GB
+def tests_cudnn(session: nox.Session) -> None:
+    """cuDNN without a GPU: what it makes of our graphs for all generations of cards.
+
+    Needs Linux, and a C++ compiler where there is no driver.
+    """
+    install(session, ".", *group("test"), *group("cudnn-checks"))
+    run_pytest(session, "tests/cuda/test_cudnn_plans.py", XPCLS_REQUIRE="cudnn")
 
 
 # virtualenv, because pip's settings say where a CPU build of torch lies, and uv reads none.

@@ -58,7 +58,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    known = {"numpy", "cupy", "kernels"}
+    known = {"numpy", "cupy", "kernels", "cudnn"}
     unknown = _named_in_environment() - known
     if unknown:
         raise pytest.UsageError(

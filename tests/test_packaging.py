@@ -68,6 +68,8 @@ def test_an_installation_brings_what_was_agreed_and_no_more() -> None:
         "fast": ["numba"],
         "cuda12": ["cupy-cuda12x"],
         "cuda13": ["cupy-cuda13x"],
+        "cudnn12": ["nvidia-cudnn-frontend", "nvidia-cudnn-cu12"],
+        "cudnn13": ["nvidia-cudnn-frontend", "nvidia-cudnn-cu13"],
     }
 
 

@@ -1,8 +1,9 @@
 """Convolution of images with filters, and its gradients.
 
-Two ways give the same. The plain one, of _im2col.py, is written against the array namespace and
-takes any filters. On NumPy, 3 x 3 filters of stride 1 go the way of Winograd (_winograd.py), for
-which the plain one is the fallback and the reference.
+Three ways give the same. The plain one, of _im2col.py, is written against the array namespace and
+takes any filters; it is the fallback and the reference of both others. On NumPy, 3 x 3 filters of
+stride 1 go the way of Winograd (_winograd.py). On a CUDA card float32 goes to NVIDIA's cuDNN, where
+that is installed (kernels/cuda/cudnn.py).
 
 Winograd's results, and those of few channels, are (N, H, W, C) in shape and (H, W, N, C) in memory:
 elementwise functions keep that order, and everything that runs over neighbouring pixels then runs
@@ -24,10 +25,11 @@ from ._memory import lend_images
 from ._ops import elementwise_block_bytes, row_blocks, rows_within
 from ._place import Array, Namespace, namespace_of
 from ._threads import in_threads, one_thread_products, thread_count
+from .kernels import SWITCH, has_cuda_kernels
 
 Pair = tuple[int, int]
 
-METHODS = ("im2col", "winograd")
+METHODS = ("im2col", "winograd", "cudnn")
 FEW_CHANNELS = 8  # below, Winograd's transforms cost more than its products save
 TILES_IN_CACHE = 9  # the tiles of a block of images, in blocks for a single pass
 
@@ -36,7 +38,8 @@ TILES_IN_CACHE = 9  # the tiles of a block of images, in blocks for a single pas
 class Kept:
     """What `convolve_backward` takes.
 
-    scratch : of each block of images, what `_im2col` or Winograd's way made of it, or None.
+    scratch : of each block of images, what `_im2col` or Winograd's way made of it, or None; of
+        cuDNN's way the filters in its order.
     """
 
     x: Array
@@ -59,8 +62,11 @@ def convolve(
         y[n, i, j, f] = sum_{u, v, c} x[n, i s + u - p, j s + v - p, c] w[u, v, c, f]
 
     with zeros outside of the images. stride, padding : of rows and columns.
-    method : "im2col", "winograd", or None for the faster of those that can be used.
+    method : "im2col", "winograd", "cudnn", or None for the fastest of those that can be used.
     Returns y (N, (H + 2 p - kh) // s + 1, ..., F), and what `convolve_backward` needs.
+
+    Raises ValueError for filters that do not fit into the images, and for a method that is named
+    and can not be used.
     """
     if method not in (None, *METHODS):
         raise ValueError(f"method is {method!r}, expected None or one of {', '.join(METHODS)}")
@@ -77,8 +83,18 @@ def convolve(
             "method is 'winograd', which takes 3 x 3 filters with stride 1 and padding of up to 2 "
             "on NumPy"
         )
-    if method is None:
+    why_not = _why_not_cudnn(xp, x, w, stride, padding) if method in (None, "cudnn") else None
+    if method == "cudnn" and why_not is not None:
+        raise ValueError(f"method is 'cudnn', but {why_not}")
+    if method is None and why_not is None:
+        method = "cudnn"
+    elif method is None:
         method = "winograd" if fits and min(w.shape[2:]) >= FEW_CHANNELS else "im2col"
+    if method == "cudnn":
+        from .kernels.cuda import cudnn
+
+        y, turned = cudnn.forward(x, w, stride, padding)
+        return y, Kept(x, w, stride, padding, method, [turned])
     if method == "im2col":
         y, columns = _im2col.forward(xp, x, w, stride, padding, (height, width))
         return y, Kept(x, w, stride, padding, method, columns)
@@ -107,6 +123,11 @@ def convolve_backward(
     if kept.method == "im2col":
         given = (kept.x, kept.w, kept.stride, kept.padding, kept.scratch)
         return _im2col.backward(xp, *given, dy, (wants_x, wants_w))
+    if kept.method == "cudnn":
+        from .kernels.cuda import cudnn
+
+        turned, wanted = kept.scratch[0], (wants_x, wants_w)
+        return cudnn.backward(kept.x, turned, kept.stride, kept.padding, dy, wanted)
     dx = lend_images(xp, kept.x, kept.x.shape, by_pixels=True) if wants_x else None
     blocks = _winograd_blocks(xp, kept.w, dy.shape[0], dy.shape[1:3])  # those of `convolve`
     way = _way(xp, dy, kept.x, kept.w)
@@ -123,6 +144,16 @@ def convolve_backward(
         turned = _winograd.transformed_filters(xp.permute_dims(kept.w, (0, 1, 3, 2)))
         in_threads(work, range(len(blocks)), thread_count(xp))
     return dx, added(xp, kept.w, parts) if wants_w else None
+
+
+def _why_not_cudnn(xp: Namespace, x: Array, w: Array, stride: Pair, padding: Pair) -> str | None:
+    if not array_api_compat.is_cupy_namespace(xp):
+        return "it takes arrays on a CUDA card"
+    if not has_cuda_kernels(xp):
+        return f"kernels are off: unset {SWITCH}"
+    from .kernels.cuda import cudnn
+
+    return cudnn.why_not(x, w, stride, padding)
 
 
 def _way(xp: Namespace, y: Array, *others: Array) -> ModuleType:

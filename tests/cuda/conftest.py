@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.cuda import fakecupy
 from tests.cuda.simulator import SCHEDULES, scheduled
 from xpcls_backends import Backend, get_backend
 from xpcls_backends.kernels.cuda import (
     _module,
     bits,
+    cudnn,
     direct,
     images,
     l1,
@@ -58,3 +61,19 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for module in LAUNCHERS:
         monkeypatch.setattr(module, "kernel", told)
     return names
+
+
+@pytest.fixture
+def cudnn_there(card: Backend, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The module cudnn, or what stands in for it; a card without it is skipped."""
+    caches = (cudnn._trouble, cudnn._plans)
+    if fakecupy.installed():
+        for cache in caches:
+            cache.cache_clear()
+        monkeypatch.setattr(cudnn, "_handles", cudnn._Handles())
+        monkeypatch.setitem(sys.modules, "cudnn", fakecupy.cudnn.module())
+    elif cudnn.why_none() is not None:
+        pytest.skip(str(cudnn.why_none()))
+    yield sys.modules["cudnn"]
+    for cache in caches:
+        cache.cache_clear()

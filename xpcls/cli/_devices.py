@@ -25,6 +25,7 @@ def devices(
     """
     from xpcls_backends import BackendUnavailable, get_backend, usable, why_not
     from xpcls_backends.kernels import instructions, why_none
+    from xpcls_backends.kernels.cuda import cudnn
     from xpcls_backends.machine import about, label
     from xpcls_backends.machine import devices as places_of
 
@@ -46,11 +47,12 @@ def devices(
             else:
                 cells.append((name, "yes", f"{label(place)} {working[-1][1].name}", ""))
     missing = why_none()
-    if missing is None:
-        cells.append(("kernels", "yes", f"cpu, compiled for {instructions()}", ""))
-    else:
-        cause, _, remedy = missing.partition(": ")
-        cells.append(("kernels", "no", cause, remedy))
+    cells.append(
+        _part("kernels", missing, "" if missing else f"cpu, compiled for {instructions()}")
+    )
+    if any(place.name == "cupy" for place, _ in working):
+        missing = cudnn.why_none()
+        cells.append(_part("cudnn", missing, "" if missing else f"cuda, cuDNN {cudnn.version()}"))
     show(table_of(("backend", "usable", "device", "what to do"), cells, set()))
     say("")
     _show_facts(working, measure)
@@ -58,6 +60,14 @@ def devices(
     takes = usable()[-1]
     installed = ", ".join(f"{name} {version}" for name, version in versions().items())
     say(f"--device auto takes {takes}{'' if takes == 'numpy' else small}. Installed: {installed}")
+
+
+def _part(name: str, missing: str | None, found: str) -> tuple[str, str, str, str]:
+    """A row of the first table. missing : why it is not there, and what to type after a colon."""
+    if missing is None:
+        return name, "yes", found, ""
+    cause, _, remedy = missing.partition(": ")
+    return name, "no", cause, remedy
 
 
 def _show_facts(places: list[tuple[Backend, About]], measure: bool) -> None:

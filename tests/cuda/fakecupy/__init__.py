@@ -17,7 +17,8 @@ It has one device and one stream. It says nothing about time, and results are Nu
 which a GPU's need not be.
 """
 
+from . import cudnn
 from .counts import Trace, forbid_hidden_reads, trace
 from .install import MISSING, install, installed
 
-__all__ = ["MISSING", "Trace", "forbid_hidden_reads", "install", "installed", "trace"]
+__all__ = ["MISSING", "Trace", "cudnn", "forbid_hidden_reads", "install", "installed", "trace"]

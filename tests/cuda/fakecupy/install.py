@@ -48,6 +48,8 @@ def install() -> types.ModuleType:
     modules |= driver.modules() | libraries.modules()
     for name in [name for name in sys.modules if name.split(".")[0] in REPLACED]:
         del sys.modules[name]
+    # The real one would take addresses here for those of a card. See cudnn.py.
+    sys.modules["cudnn"] = None  # type: ignore[assignment]
     made.__stand_in__ = True
     made.__path__ = []  # a package, of whose modules there are those below
     sys.modules["cupy"] = made
