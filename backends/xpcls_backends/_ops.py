@@ -39,7 +39,7 @@ def smallest_k(x: Array, k: int) -> tuple[Array, Array]:
     xp = namespace_of(x)
     if x.ndim != 2 or not 1 <= k <= x.shape[1]:
         raise ValueError(f"smallest_k: k is {k}, expected 1 to n for x of shape {x.shape}")
-    found = _smallest_by_kernel(x, k, None)
+    found = _smallest_by_kernel(x, k)
     if found is not None:
         return found
     # One more than asked for shows whether equal values straddle the cut.
@@ -114,13 +114,18 @@ def smallest_k_unordered(x: Array, k: int, added: Array | None = None) -> tuple[
     )
 
 
-def _smallest_by_kernel(x: Array, k: int, added: Array | None) -> tuple[Array, Array] | None:
-    """What `smallest_k` gives for x, or for x + added, where a kernel does it."""
+def _smallest_by_kernel(
+    x: Array, k: int, added: Array | None = None, names: Array | None = None
+) -> tuple[Array, Array] | None:
+    """What `smallest_k` gives for x, or for x + added, where a kernel does it.
+
+    names : of the shape of x, int64 in 0 .. 2^32 - 1; they take the place of columns.
+    """
     if not has_cuda_kernels(namespace_of(x)):
         return None
     from .kernels.cuda.smallest import fits, smallest
 
-    return smallest(x, k, added) if fits(x, k) else None
+    return smallest(x, k, added, names=names) if fits(x, k) else None
 
 
 def _argpartition(x: Array, k: int) -> Array:
@@ -135,8 +140,15 @@ def _argpartition(x: Array, k: int) -> Array:
 
 
 def sort_rows_by(values: Array, indices: Array) -> tuple[Array, Array]:
-    """Each row sorted by `values`, and by `indices` among equal values; both (n_rows, k)."""
+    """Each row sorted by `values`, and by `indices` among equal values; both (n_rows, k).
+
+    indices : positions, none negative.
+    """
     xp = namespace_of(values, indices)
+    if indices.dtype == xp.int64:
+        found = _smallest_by_kernel(values, values.shape[1], names=indices)
+        if found is not None:
+            return found
     by_index = xp.argsort(indices, axis=1, stable=True)
     indices = xp.take_along_axis(indices, by_index, axis=1)
     values = xp.take_along_axis(values, by_index, axis=1)

@@ -61,6 +61,8 @@ template <class To, class From> static inline To bits_as(From from) {
 }
 static inline float __uint_as_float(unsigned u) { return bits_as<float>(u); }
 static inline unsigned __float_as_uint(float f) { return bits_as<unsigned>(f); }
+static inline long long __double_as_longlong(double x) { return bits_as<long long>(x); }
+static inline double __longlong_as_double(long long x) { return bits_as<double>(x); }
 static inline float __int_as_float(int i) { return bits_as<float>(i); }
 static inline int __float_as_int(float f) { return bits_as<int>(f); }
 static inline int __popc(unsigned u) { return __builtin_popcount(u); }

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tests import reference
-from xpcls.distances import nearest
+from xpcls.distances import Index, nearest
 from xpcls_backends import Backend, to_host
-from xpcls_backends.kernels.cuda import neighbors
+from xpcls_backends.kernels.cuda import neighbors, scans
 
 CASES = [
     (metric, dtype) for metric in ("l1", "l2", "sqeuclidean") for dtype in ("uint8", "float32")
@@ -47,10 +47,11 @@ def test_neighbours_are_those_of_float64(
     for k in (1, 7, 150):
         found = nearest(card.asarray(queries), card.asarray(points), k, metric)
         _assert_neighbours(found, queries, points, metric, nearest(queries, points, k, metric))
-    too_large = dtype == "float32" and hard == "extremes"  # for sums in float32
+    # For sums in float32, and for squares.
+    too_large = hard in (("extremes",) if metric == "l1" else ("extremes", "huge", "mixed scales"))
     of_keys = {("l1", "uint8"): "l1_few_u8", ("l1", "float32"): "l1_few_f32"}
-    expected = of_keys.get((metric, dtype), "byte_codes" if dtype == "uint8" else "direct_keys")
-    assert expected in launched or (too_large and metric == "l1")
+    expected = of_keys.get((metric, dtype), "byte_codes" if dtype == "uint8" else "float_codes")
+    assert expected in launched or (too_large and dtype == "float32")
     assert ("smallest_i32" if dtype == "uint8" else "smallest_f32") in launched
 
 
@@ -67,24 +68,28 @@ def test_tiles_change_nothing(
         _assert_neighbours(found, queries, points, metric, expected)
 
 
-@pytest.mark.parametrize(("metric", "dtype"), [("l1", "float32"), ("l2", "uint8")])
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize(("metric", "dtype"), CASES)
 def test_out_of_memory_halves_the_tile(
-    card: Backend, metric: str, dtype: str, monkeypatch: pytest.MonkeyPatch
+    card: Backend, metric: str, dtype: str, keep: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = np.random.default_rng(2)
-    points, queries = (reference.hard_rows("pixels", (n, 16), dtype, rng) for n in (900, 30))
-    block, rows = neighbors.RowSearch._search_block, []
+    points, queries = (reference.hard_rows("pixels", (n, 16), dtype, rng) for n in (900, 60))
+    found_in, blocks = neighbors.RowSearch._nearest, []
 
-    def fails_for_many(self: Any, some: Any, *args: Any) -> Any:
-        rows.append(some.shape[0])
-        if some.shape[0] > 16:
+    def fails_for_many(self: Any, *args: Any) -> Any:
+        blocks.append(args[-1])  # queries whose keys are there at one time
+        if args[-1] > 16:
             raise MemoryError
-        return block(self, some, *args)
+        return found_in(self, *args)
 
-    monkeypatch.setattr(neighbors.RowSearch, "_search_block", fails_for_many)
-    found = nearest(card.asarray(queries), card.asarray(points), 3, metric, 2**19)
+    monkeypatch.setattr(neighbors.RowSearch, "_nearest", fails_for_many)
+    index = Index(card.asarray(points), keep=keep)
+    found = index.nearest(card.asarray(queries), 3, metric, 2**19)
     _assert_neighbours(found, queries, points, metric, nearest(queries, points, 3, metric))
-    assert rows[0] == 30 and rows[-1] <= 16
+    assert blocks[0] > 16 >= blocks[-1]
+    # Where there is no room to work there is none for what is kept.
+    assert index.plan(card.asarray(queries), 3, metric).kept == 0
 
 
 def test_what_is_not_a_number_is_refused(card: Backend) -> None:
@@ -96,18 +101,65 @@ def test_what_is_not_a_number_is_refused(card: Backend) -> None:
                 nearest(*(card.asarray(x) for x in arrays.values()), 2, "l1")
 
 
-def test_a_query_that_is_not_proven_is_asked_again(card: Backend) -> None:
-    # 200 points whose sums in float32 are one number, and whose true sums are not.
-    points = np.full((200, 9), 2.0**-26, "float32")
+def _left(card: Backend, queries: Any, points: Any, k: int, l1: bool) -> Any:
+    """What the kernels leave to the plain search."""
+    shape = (queries.shape[0], k)
+    found = card.asarray(np.empty(shape, "f4")), card.asarray(np.empty(shape, "i8"))
+    search = neighbors.RowSearch(card.asarray(points), l1, False)
+    left = search.search(*(card.asarray(queries), k, 2**22, found, lambda share: None), root=False)
+    return to_host(left)
+
+
+def _far_apart_and_alike(rng: np.random.Generator) -> tuple[Any, Any]:
+    """700 points whose sums in float32 are one number, and whose true sums are not, and 3 queries
+    at them; one more query at 5 points elsewhere."""
+    points = np.full((705, 9), 2.0**-26, "float32")
     points[:, 0] = 1.0
-    points[:, 1] *= 1 + (np.arange(200)[::-1] % 97)
-    queries = np.zeros((3, 9), "float32")
-    found = nearest(card.asarray(queries), card.asarray(points), 4, "l1")
-    expected = nearest(queries, points, 4, "l1")
+    points[:, 1] *= 1 + (rng.permutation(705) % 7)
+    points[700:, 0] = np.arange(100, 105)
+    queries = np.zeros((4, 9), "float32")
+    queries[2, 0] = 100.0
+    return queries, points
+
+
+@pytest.mark.parametrize("metric", ["l1", "l2"])
+def test_a_query_that_is_not_proven_is_asked_again(card: Backend, metric: str) -> None:
+    queries, points = _far_apart_and_alike(np.random.default_rng(3))
+    found = nearest(card.asarray(queries), card.asarray(points), 4, metric)
+    expected = nearest(queries, points, 4, metric)
     np.testing.assert_array_equal(to_host(found[1]), expected[1])
-    left = neighbors.RowSearch(card.asarray(points), True, False).search(
-        card.asarray(queries),
-        *(4, 2**20, tuple(map(card.asarray, expected)), lambda share: None),
-        root=False,
-    )
-    np.testing.assert_array_equal(to_host(left), [0, 1, 2])
+    assert _left(card, queries, points, 4, metric == "l1").tolist() == [0, 1, 3]
+
+
+@pytest.mark.parametrize("metric", ["l1", "l2"])
+def test_more_candidates_prove_what_few_do_not(
+    card: Backend, metric: str, launched: list[str]
+) -> None:
+    queries, points = _far_apart_and_alike(np.random.default_rng(3))
+    points = points[[*range(0, 700, 3), *range(700, 705)]]  # of the first 234 are alike
+    assert _left(card, queries, points, 4, metric == "l1").size == 0
+    scans = launched.count("l1_few_f32") if metric == "l1" else launched.count("direct_keys") // 2
+    assert scans == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "features", "spread"), [("TF32_ERROR", 64, 2e-4), ("ADDITION", 2**15, 1.5e-2)]
+)
+def test_a_bound_that_is_too_small_would_be_seen(
+    card: Backend, wrong: str, features: int, spread: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Points that are all about as far from the query: a scan does not know their order."""
+    rng, wrongs = np.random.default_rng(4), 0
+    queries = np.zeros((1, features), "float32")
+    for _ in range(4):
+        points = rng.normal(size=(300, features)) + 1.0  # the query is not in their middle
+        squares = np.sum(points * points, axis=1, keepdims=True)
+        points *= np.sqrt(rng.permutation(1.0 + np.linspace(0.0, spread, 300))[:, None] / squares)
+        points = points.astype("float32")
+        expected = nearest(queries, points, 1)[1]
+        given = card.asarray(queries), card.asarray(points)
+        np.testing.assert_array_equal(to_host(nearest(*given, 1)[1]), expected)
+        with monkeypatch.context() as patch:
+            patch.setattr(scans, wrong, 0.0)
+            wrongs += int(to_host(nearest(*given, 1)[1])[0, 0] != expected[0, 0])
+    assert wrongs > 0

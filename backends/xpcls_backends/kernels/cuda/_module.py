@@ -22,7 +22,8 @@ INCLUDE = re.compile(r'^#include "(\w+\.cuh)"$', re.MULTILINE)
 # 9046), so `launch` sends this in its place.
 NULL = np.uint64(0)
 
-i32, i64, f32 = np.int32, np.int64, np.float32  # of numbers given to kernels, which check nothing
+# Of numbers given to kernels, which check nothing.
+i32, i64, f32, f64 = np.int32, np.int64, np.float32, np.float64
 
 
 P = ParamSpec("P")

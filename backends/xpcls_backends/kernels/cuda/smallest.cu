@@ -1,4 +1,4 @@
-// The k smallest entries of each row, in order, ties to the lowest column.
+// The k smallest entries of each row, in order, ties to the lowest column or the lowest name.
 //
 // One block a row. Each of its warps goes through a share of the columns and keeps the smallest of
 // them, sorted, KEPT in every lane; an entry that is below the last of those waits in a queue, and
@@ -6,7 +6,8 @@
 // After Johnson, Douze and Jegou, Billion-scale similarity search with GPUs (2017), section 4, where
 // each lane keeps a queue of its own.
 //
-// Entries are compared as 64-bit keys: the entry in an order of unsigned numbers, then its column.
+// Entries are compared as keys: the entry in an order of unsigned numbers, then its name, which is
+// its column where none is given. Of 32 bits each, both are one number.
 // -DKEPT=L : k may be up to 32 L.
 
 #ifndef KEPT
@@ -14,7 +15,6 @@
 #endif
 #define WARPS 4
 #define AT_ONCE 4  // entries that each lane reads
-#define NONE 0xffffffffffffffffull
 
 // Bits that are in the order of the numbers. -0.0 and 0.0 are one number, and have one key.
 static __device__ __forceinline__ unsigned ordered(float x) {
@@ -23,82 +23,144 @@ static __device__ __forceinline__ unsigned ordered(float x) {
   return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
 }
 static __device__ __forceinline__ unsigned ordered(int x) { return (unsigned)x ^ 0x80000000u; }
+static __device__ __forceinline__ uint64 ordered(double x) {
+  const uint64 bits = (uint64)__double_as_longlong(x), sign = 1ull << 63;
+  if (bits == sign) return bits;
+  return bits & sign ? ~bits : bits | sign;
+}
+static __device__ __forceinline__ void restore(unsigned order, float& x) {
+  x = __uint_as_float(order & 0x80000000u ? order ^ 0x80000000u : ~order);
+}
+static __device__ __forceinline__ void restore(unsigned order, int& x) {
+  x = (int)(order ^ 0x80000000u);
+}
+static __device__ __forceinline__ void restore(uint64 order, double& x) {
+  const uint64 sign = 1ull << 63;
+  x = __longlong_as_double((int64)(order & sign ? order ^ sign : ~order));
+}
+
+// A key of 64 bits and one of 96.
+struct Narrow {
+  uint64 both;
+  __device__ __forceinline__ unsigned order() const { return (unsigned)(both >> 32); }
+  __device__ __forceinline__ unsigned name() const { return (unsigned)both; }
+};
+struct Wide {
+  uint64 entry;
+  unsigned column;
+  __device__ __forceinline__ uint64 order() const { return entry; }
+  __device__ __forceinline__ unsigned name() const { return column; }
+};
+static __device__ __forceinline__ Narrow key_of(unsigned order, unsigned name) {
+  return {(uint64)order << 32 | name};
+}
+static __device__ __forceinline__ Wide key_of(uint64 order, unsigned name) { return {order, name}; }
+static __device__ __forceinline__ bool operator<(Narrow a, Narrow b) { return a.both < b.both; }
+static __device__ __forceinline__ bool operator<(Wide a, Wide b) {
+  return a.entry < b.entry || (a.entry == b.entry && a.column < b.column);
+}
+static __device__ __forceinline__ Narrow of_lane(Narrow key, int lane) {
+  return {__shfl_sync(FULL_WARP, key.both, lane)};
+}
+static __device__ __forceinline__ Wide of_lane(Wide key, int lane) {
+  const uint64 entry = __shfl_sync(FULL_WARP, key.entry, lane);
+  return {entry, __shfl_sync(FULL_WARP, key.column, lane)};
+}
+static __device__ __forceinline__ Narrow across(Narrow key, int bit) {
+  return {__shfl_xor_sync(FULL_WARP, key.both, bit)};
+}
+static __device__ __forceinline__ Wide across(Wide key, int bit) {
+  const uint64 entry = __shfl_xor_sync(FULL_WARP, key.entry, bit);
+  return {entry, __shfl_xor_sync(FULL_WARP, key.column, bit)};
+}
 
 // One step of a bitonic network: lanes that differ in `bit` exchange, the smaller goes down or up.
-static __device__ __forceinline__ uint64 exchanged(uint64 key, int bit, bool ascending) {
-  const uint64 other = __shfl_xor_sync(FULL_WARP, key, bit);
+template <class Key> static __device__ __forceinline__ Key exchanged(Key key, int bit, bool up) {
+  const Key other = across(key, bit);
   const bool lower = (lane_of(threadIdx.x) & bit) == 0;
-  return (lower == ascending) == (other < key) ? other : key;
+  return (lower == up) == (other < key) ? other : key;
 }
-static __device__ uint64 sorted_over_lanes(uint64 key) {
+template <class Key> static __device__ Key sorted_over_lanes(Key key) {
   for (int size = 2; size <= 32; size *= 2)
     for (int bit = size / 2; bit > 0; bit /= 2)
       key = exchanged(key, bit, (lane_of(threadIdx.x) & size) == 0);
   return key;
 }
 // Of keys that ascend and then descend over the lanes.
-static __device__ uint64 merged_over_lanes(uint64 key) {
+template <class Key> static __device__ Key merged_over_lanes(Key key) {
   for (int bit = 16; bit > 0; bit /= 2) key = exchanged(key, bit, true);
   return key;
 }
 
 // Keep the smallest of what is kept, ascending over lanes and then over KEPT, and of 32 more keys.
-static __device__ void keep(uint64* kept, uint64 more) {
+template <class Key> static __device__ void keep(Key* kept, Key more) {
   more = sorted_over_lanes(more);
 #pragma unroll
   for (int j = 0; j < KEPT; j++) {
-    const uint64 backwards = __shfl_sync(FULL_WARP, more, 31 - lane_of(threadIdx.x));
+    const Key backwards = of_lane(more, 31 - lane_of(threadIdx.x));
     const bool below = kept[j] < backwards;
     more = merged_over_lanes(below ? backwards : kept[j]);
     kept[j] = merged_over_lanes(below ? kept[j] : backwards);
   }
 }
-static __device__ uint64 kth_of(const uint64* kept, int k) {
-  uint64 found = NONE;
+template <class Key> static __device__ Key kth_of(const Key* kept, int k) {
+  Key found = kept[0];
 #pragma unroll
   for (int j = 0; j < KEPT; j++) {
-    const uint64 candidate = __shfl_sync(FULL_WARP, kept[j], (k - 1) & 31);
+    const Key candidate = of_lane(kept[j], (k - 1) & 31);
     if (j == (k - 1) >> 5) found = candidate;
   }
   return found;
 }
 
-// Entry j of a row is scale * row[j] + added[j], or row[j], bit by bit, where `added` is null.
-template <class T> struct Entries {
-  const T* row;
+// What the kernels below are given. Entry j of a row is scale * x[j] + added[j], or x[j], bit by
+// bit, where `added` is null.
+template <class T> struct Rows {
+  const T* x;
   const T* added;
   T scale;
-  __device__ __forceinline__ T operator[](int j) const {
-    return added ? row[j] * scale + added[j] : row[j];
-  }
+  const int64* names;
+  int64 stride;
+  int n, k;
+  T* values;
+  int64* found;
 };
 
-template <class T>
-static __device__ void smallest_of_row(Entries<T> entries, int n, int k, T* values, int64* columns,
-                                       uint64* queues, uint64* lists) {
+template <class T, class Key>
+static __device__ void smallest_of_row(const Rows<T>& rows, Key* queues, Key* lists) {
+  const int64 start = blockIdx.x * rows.stride;
+  const T* row = rows.x + start;
+  const int64* names = rows.names ? rows.names + start : nullptr;
+  const auto entry = [&](int j) {
+    return rows.added ? row[j] * rows.scale + rows.added[j] : row[j];
+  };
+  const int n = rows.n, k = rows.k;
+  T* values = rows.values + (size_t)blockIdx.x * k;
+  int64* found = rows.found + (size_t)blockIdx.x * k;
+  const Key none = key_of(~(decltype(ordered(T())))0, ~0u);
   const int lane = lane_of(threadIdx.x), warp = (int)threadIdx.x / 32;
-  uint64* queue = queues + warp * 64;
-  uint64 kept[KEPT], bound = NONE;
+  Key* queue = queues + warp * 64;
+  Key kept[KEPT], bound = none;
   int waiting = 0;
 #pragma unroll
-  for (int j = 0; j < KEPT; j++) kept[j] = NONE;
+  for (int j = 0; j < KEPT; j++) kept[j] = none;
   for (int first = warp * 32; first < n; first += AT_ONCE * WARPS * 32) {
-    uint64 keys[AT_ONCE];  // on their way at once
+    Key keys[AT_ONCE];  // on their way at once
 #pragma unroll
     for (int i = 0; i < AT_ONCE; i++) {
       const int j = first + i * WARPS * 32 + lane;
-      keys[i] = j < n ? (uint64)ordered(entries[j]) << 32 | (unsigned)j : NONE;
+      keys[i] = j < n ? key_of(ordered(entry(j)), (unsigned)(names ? names[j] : j)) : none;
     }
 #pragma unroll
     for (int i = 0; i < AT_ONCE; i++) {
-      const uint64 key = keys[i];
+      const Key key = keys[i];
       const unsigned below = __ballot_sync(FULL_WARP, key < bound);
       if (below == 0) continue;
       if (key < bound) queue[waiting + __popc(below & ((1u << lane) - 1))] = key;
       waiting += __popc(below);
       __syncwarp();
       if (waiting < 32) continue;
-      const uint64 now = queue[lane], later = lane + 32 < waiting ? queue[lane + 32] : NONE;
+      const Key now = queue[lane], later = lane + 32 < waiting ? queue[lane + 32] : none;
       __syncwarp();
       keep(kept, now);
       bound = kth_of(kept, k);
@@ -107,7 +169,7 @@ static __device__ void smallest_of_row(Entries<T> entries, int n, int k, T* valu
       __syncwarp();
     }
   }
-  keep(kept, lane < waiting ? queue[lane] : NONE);
+  keep(kept, lane < waiting ? queue[lane] : none);
 #pragma unroll
   for (int j = 0; j < KEPT; j++) lists[(warp * KEPT + j) * 32 + lane] = kept[j];
   __syncthreads();
@@ -117,30 +179,41 @@ static __device__ void smallest_of_row(Entries<T> entries, int n, int k, T* valu
   for (int j = 0; j < KEPT; j++) {
     const int place = j * 32 + lane;
     if (place < k) {
-      const int column = (int)(kept[j] & 0xffffffffu);
-      columns[place] = column;
-      values[place] = entries[column];
+      const unsigned name = kept[j].name();
+      found[place] = name;
+      if (names) {
+        restore(kept[j].order(), values[place]);
+      } else {
+        values[place] = entry((int)name);
+      }
     }
   }
 }
 
-// x (rows, n), each row `stride` entries after the last; added (n,) or null; 1 <= k <= n.
-// A block of 32 WARPS threads for each row.
+// x (rows, n), each row `stride` entries after the last; added (n,) or null; 1 <= k <= n. names :
+// as x, each from 0 to 2^32 - 1, or null. values, found : (rows, k), entries and their names, or
+// columns. A block of 32 WARPS threads for each row.
 extern "C" __global__ void __launch_bounds__(32 * WARPS, 1)
-smallest_f32(const float* x, const float* added, float scale, int64 stride, int n, int k,
-             float* values, int64* columns) {
-  __shared__ uint64 queues[WARPS * 64];
-  __shared__ uint64 lists[WARPS * KEPT * 32];
-  const size_t row = blockIdx.x;
-  const Entries<float> entries = {x + row * stride, added, scale};
-  smallest_of_row(entries, n, k, values + row * k, columns + row * k, queues, lists);
+smallest_f32(const float* x, const float* added, float scale, const int64* names, int64 stride,
+             int n, int k, float* values, int64* found) {
+  __shared__ Narrow queues[WARPS * 64];
+  __shared__ Narrow lists[WARPS * KEPT * 32];
+  const Rows<float> rows = {x, added, scale, names, stride, n, k, values, found};
+  smallest_of_row(rows, queues, lists);
 }
 extern "C" __global__ void __launch_bounds__(32 * WARPS, 1)
-smallest_i32(const int* x, const int* added, int scale, int64 stride, int n, int k, int* values,
-             int64* columns) {
-  __shared__ uint64 queues[WARPS * 64];
-  __shared__ uint64 lists[WARPS * KEPT * 32];
-  const size_t row = blockIdx.x;
-  const Entries<int> entries = {x + row * stride, added, scale};
-  smallest_of_row(entries, n, k, values + row * k, columns + row * k, queues, lists);
+smallest_i32(const int* x, const int* added, int scale, const int64* names, int64 stride, int n,
+             int k, int* values, int64* found) {
+  __shared__ Narrow queues[WARPS * 64];
+  __shared__ Narrow lists[WARPS * KEPT * 32];
+  const Rows<int> rows = {x, added, scale, names, stride, n, k, values, found};
+  smallest_of_row(rows, queues, lists);
+}
+extern "C" __global__ void __launch_bounds__(32 * WARPS, 1)
+smallest_f64(const double* x, const double* added, double scale, const int64* names, int64 stride,
+             int n, int k, double* values, int64* found) {
+  __shared__ Wide queues[WARPS * 64];
+  __shared__ Wide lists[WARPS * KEPT * 32];
+  const Rows<double> rows = {x, added, scale, names, stride, n, k, values, found};
+  smallest_of_row(rows, queues, lists);
 }
