@@ -10,13 +10,15 @@ missed or not measured; 2 where there is no card to run on.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import gc
 import importlib
+import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +34,28 @@ Subject = tuple[Callable[[], object], Callable[[], Any]]
 
 
 class Player:
-    """A contestant, built; its rounds last until the card has nothing left to do."""
+    """A contestant, built; its rounds last until the card has nothing left to do, and its
+    environment is there while it is at work."""
 
     def __init__(self, contestant: Contestant) -> None:
         import cupy
 
         module, _, function = contestant.build.partition(":")
         self.name = contestant.name
-        self.run, self.answer = getattr(importlib.import_module(module), function)(
-            **contestant.options
-        )
+        self._environment = contestant.environment
+        with surrounded(self._environment):
+            self._run, self._answer = getattr(importlib.import_module(module), function)(
+                **contestant.options
+            )
         self._wait = cupy.cuda.Device().synchronize
+
+    def run(self) -> None:
+        with surrounded(self._environment):
+            self._run()
+
+    def answer(self) -> Any:
+        with surrounded(self._environment):
+            return self._answer()
 
     def warm_up(self) -> None:
         self.run()
@@ -56,6 +69,21 @@ class Player:
         self.run()
         self._wait()
         return (time.perf_counter() - began) * 1e3
+
+
+@contextlib.contextmanager
+def surrounded(environment: dict[str, str]) -> Iterator[None]:
+    """Within the block these environment variables are set."""
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def measure(case: Case, rounds: int, seconds: float) -> Measured:

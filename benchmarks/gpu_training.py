@@ -5,7 +5,8 @@ convnet    32 steps with 128 images of 32 x 32 x 3: 3 x 3 filters (32), ReLU, po
            filters (64), ReLU, pooling, softmax over 10 classes.
 
 xpcls      `partial_fit` of the estimator, rows on the card; it records the mean loss and measures
-           an accuracy, and all of it is timed.
+           an accuracy, and all of it is timed. Convolution lays out matrices for cuBLAS.
+cuDNN      the same with convolution by cuDNN, where the extra cudnn12 or cudnn13 is.
 torch      the same net, CrossEntropyLoss, optim.SGD, eager; batches by `index_select` of rows on
            the card. Neither checks nor accuracy. Of convolutions channels_last, float32 (no TF32).
 graph      torch's step captured once as a CUDA graph, and replayed on rows copied into place.
@@ -69,6 +70,15 @@ def cases(quick: bool) -> list[Case]:
                     images,
                     "ConvNetClassifier.partial_fit",
                     holds={"torch": 4.0},
+                    environment={"XPCLS_CUDNN": "off"},
+                ),
+                Contestant(
+                    "xpcls cuDNN",
+                    f"{HERE}:build_convnet_cudnn",
+                    images,
+                    "ConvNetClassifier.partial_fit",
+                    needs=("cudnn",),
+                    holds={"torch": 1.2},
                 ),
                 torch("torch", "build_torch_convnet", images),
             ),
@@ -116,6 +126,16 @@ def build_convnet(rows: int, batch: int) -> Subject:
     return _fitted(
         lambda: ConvNetClassifier(layers, optimizer="sgd", random_state=0, **options), X, y
     )
+
+
+def build_convnet_cudnn(rows: int, batch: int) -> Subject:
+    """The same; raises RuntimeError where cuDNN would not be taken."""
+    from xpcls_backends.kernels.cuda import cudnn
+
+    missing = cudnn.why_none()
+    if missing is not None:
+        raise RuntimeError(missing)
+    return build_convnet(rows, batch)
 
 
 def _images(rows: int) -> tuple[Any, Any]:

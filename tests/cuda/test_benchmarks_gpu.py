@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 from tests import benchmarks_package
+from tests.cuda import fakecupy
 from xpcls_backends import Backend
 
 bench = benchmarks_package.bench
@@ -29,6 +32,22 @@ def test_all_cases_run_and_their_answers_are_right(
         assert first["name"] == "xpcls" and first["best_ms"] > 0.0, first
         assert first.get("check", {"ok": True})["ok"]
     assert capsys.readouterr().out.count("0 of 20 queries differ from float64") == 4
+
+
+def test_convolution_by_cudnn_is_timed_beside_the_other_way(
+    card: Backend, bench: Bench, cudnn_there: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "gpu.json"
+    arguments = ["--quick", "--rounds", "1", "--only", "convnet", "--json", str(path)]
+    with fakecupy.trace() as t:
+        assert bench("gpu").main(arguments) == 0
+    (case,) = json.loads(path.read_text("utf-8"))["cases"]
+    ours, by_cudnn, *_ = case["contestants"]
+    assert by_cudnn["name"] == "xpcls cuDNN" and by_cudnn["best_ms"] > 0.0
+    assert ours["check"]["ok"] and by_cudnn["check"]["ok"]
+    if fakecupy.installed():
+        assert "lay_out" in t.names and "cudnn wgrad" in t.names
+    assert "XPCLS_CUDNN" not in os.environ
 
 
 def test_a_contestant_that_fails_is_told_and_the_others_go_on(

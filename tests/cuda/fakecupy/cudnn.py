@@ -15,6 +15,7 @@ from __future__ import annotations
 import copy
 import ctypes
 import enum
+import importlib.machinery
 import types
 from typing import Any
 
@@ -312,6 +313,7 @@ def _convolved(
 def module() -> types.ModuleType:
     """A new one, of which nothing has been asked yet."""
     made = types.ModuleType("cudnn")
+    made.__spec__ = importlib.machinery.ModuleSpec(made.__name__, None)
     made.built, made.declined = [], set()
     graph = type("pygraph", (pygraph,), {"built": made.built, "declined": made.declined})
     made.__dict__.update(
