@@ -8,6 +8,10 @@ CuPy, for what the array API standard does not have.
 Without a CUDA device the CuPy tests are skipped, and the header and the summary say why. They
 fail instead with `--backend cupy` or with XPCLS_REQUIRE=cupy in the environment.
 
+XPCLS_REQUIRE names, with commas between, what the tests must not do without: cupy, cudnn; kernels,
+those of numba; simulator, the C++ compiler behind that of CUDA kernels; nvrtc, CUDA's compiler and
+its disassembler. Without one of the last two no test is begun.
+
 With `--backend fakecupy`, and only then, a stand-in for CuPy takes its place in the whole process:
 NumPy with CuPy's names and restrictions, which counts launches and waits; see cuda/fakecupy. It
 needs a wheel of CuPy and no GPU.
@@ -26,6 +30,7 @@ import hypothesis
 import pytest
 
 import xpcls_backends
+from tests.cuda import nvrtc, simulator
 from xpcls_backends import Backend, get_backend, why_not
 from xpcls_backends.kernels import SWITCH
 from xpcls_backends.testing import GUARDS, forbid_host_reads
@@ -58,12 +63,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    known = {"numpy", "cupy", "kernels", "cudnn"}
-    unknown = _named_in_environment() - known
+    known = {"numpy", "cupy", "kernels", "cudnn", "simulator", "nvrtc"}
+    named = _named_in_environment()
+    unknown = named - known
     if unknown:
         raise pytest.UsageError(
             f"XPCLS_REQUIRE names {', '.join(sorted(unknown))}, expected {', '.join(sorted(known))}"
         )
+    for name, why_none in (("simulator", simulator.why_none), ("nvrtc", nvrtc.why_not_all)):
+        if name in named and why_none is not None:
+            raise pytest.UsageError(f"XPCLS_REQUIRE names {name}, but there is {why_none}")
     if STAND_IN in _chosen(config):
         if "cupy" in _chosen(config):
             raise pytest.UsageError("--backend fakecupy takes the place of --backend cupy")

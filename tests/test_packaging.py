@@ -6,6 +6,8 @@ import ast
 import importlib.metadata
 import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -116,3 +118,22 @@ def test_ci_runs_the_command_that_users_are_given() -> None:
     script = ROOT / ".ci" / "run"
     assert TEST in script.read_text("utf-8").splitlines()
     assert os.access(script, os.X_OK)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("simulator", "XPCLS_REQUIRE names simulator, but there is no C++ compiler: nowhere"),
+        ("everything", "XPCLS_REQUIRE names everything, expected cudnn, cupy, kernels"),
+    ],
+)
+def test_what_is_required_and_missing_ends_the_run(name: str, sentence: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", __file__],
+        cwd=ROOT,
+        env={**os.environ, "XPCLS_REQUIRE": name, "CXX": "nowhere"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert sentence in done.stderr

@@ -39,6 +39,7 @@ why_no_instructions = (
     if DISASSEMBLER is not None and DISASSEMBLER.exists()
     else "no nvdisasm: pip install nvidia-cuda-nvdisasm"
 )
+why_not_all = why_none or why_no_instructions
 
 
 @dataclass(frozen=True)

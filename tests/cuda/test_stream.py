@@ -170,7 +170,10 @@ def test_no_memory_for_the_next_part_leaves_nothing(monkeypatch: Monkey) -> None
         list(prefetch_to_device(parts(9), "cuda"))
 
 
-def test_training_on_parts_waits_no_more_than_on_arrays_that_lie_there() -> None:
+def test_training_on_parts_waits_no_more_than_on_arrays_that_lie_there(
+    monkeypatch: Monkey,
+) -> None:
+    monkeypatch.setenv("XPCLS_KERNELS", "off")
     rows, classes = np.random.default_rng(0).random((64, 6)).astype(np.float32), np.arange(64) % 3
 
     def host(n: int) -> Iterator[Any]:
