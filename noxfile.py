@@ -101,12 +101,16 @@ def tests_cuda(session: nox.Session) -> None:
 
 @nox.session(default=False)  # 3 GB
 def tests_cudnn(session: nox.Session) -> None:
-    """cuDNN without a GPU: what it makes of our graphs for all generations of cards.
+    """cuDNN: what it makes of our graphs for all generations of cards and, on one, what comes out.
 
-    Needs Linux, and a C++ compiler where there is no driver.
+    Without a card it needs Linux and a C++ compiler; the card's driver has to be for CUDA 13.
     """
-    install(session, ".", *group("test"), *group("cudnn-checks"))
+    card = cuda_driver() >= 13
+    install(session, ".[cuda13]" if card else ".", *group("test"), *group("cudnn-checks"))
     run_pytest(session, "tests/cuda/test_cudnn_plans.py", XPCLS_REQUIRE="cudnn")
+    if card:
+        chosen = ("--backend", "cupy", "tests/cuda/test_cudnn.py")
+        run_pytest(session, *chosen, XPCLS_REQUIRE="cupy,cudnn")
 
 
 # virtualenv, because pip's settings say where a CPU build of torch lies, and uv reads none.

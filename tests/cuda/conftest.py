@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -65,8 +66,17 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
+@pytest.fixture(scope="session")
+def end_without_cudnn() -> Callable[[str], Any]:
+    """Skips, or fails where XPCLS_REQUIRE names cudnn; takes the reason."""
+    required = "cudnn" in os.environ.get("XPCLS_REQUIRE", "").split(",")
+    return pytest.fail if required else pytest.skip
+
+
 @pytest.fixture
-def cudnn_there(card: Backend, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def cudnn_there(
+    card: Backend, end_without_cudnn: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Any]:
     """The module cudnn, or what stands in for it; a card without it is skipped."""
     caches = (cudnn._trouble, cudnn._plans)
     if fakecupy.installed():
@@ -75,7 +85,7 @@ def cudnn_there(card: Backend, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]
         monkeypatch.setattr(cudnn, "_handles", cudnn._Handles())
         monkeypatch.setitem(sys.modules, "cudnn", fakecupy.cudnn.module())
     elif cudnn.why_none() is not None:
-        pytest.skip(str(cudnn.why_none()))
+        end_without_cudnn(str(cudnn.why_none()))
     yield sys.modules["cudnn"]
     for cache in caches:
         cache.cache_clear()
