@@ -109,7 +109,7 @@ def load_a_driver() -> None:
 
 def told(cudnn: Any, card: str, operation: str, sizes: Any) -> dict[str, Any]:
     """Of one operation on one card: what cuDNN's plan takes, how it understood the tensors, whether
-    the plan that it would take first is refused."""
+    the plan that it would take first is refused, and what it lacks to run."""
     described = json.dumps({**H100, **CARDS[card], "deviceVer": 10 * int(card)})
     where = {
         "device_property": cudnn.create_device_properties(described),
@@ -123,6 +123,12 @@ def told(cudnn: Any, card: str, operation: str, sizes: Any) -> dict[str, Any]:
         first_is_refused = True
     else:
         first_is_refused = False
+    try:  # without a handle, which only a card has
+        found.graph.execute({ours.X: 2**12, ours.W: 2**13, ours.Y: 2**14}, 2**15, handle=None)
+    except RuntimeError as error:
+        lacking = str(error)
+    else:
+        lacking = ""
     return {
         "card": card,
         "operation": operation,
@@ -130,6 +136,7 @@ def told(cudnn: Any, card: str, operation: str, sizes: Any) -> dict[str, Any]:
         "workspace": found.workspace,
         "tensors": [[t.get_dim(), t.get_stride(), t.get_data_type().name] for t in tensors],
         "first_is_refused": first_is_refused,
+        "lacking": lacking,
     }
 
 

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,11 +20,14 @@ import pytest
 from tests.cuda.cudnn_plans import CARDS, SHAPES
 from xpcls_backends.kernels.cuda import cudnn
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 @pytest.fixture(scope="module")
 def plans(end_without_cudnn: Callable[[str], Any]) -> list[dict[str, Any]]:
     done = subprocess.run(
         [sys.executable, "-m", "tests.cuda.cudnn_plans"],
+        cwd=ROOT,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         capture_output=True,
         text=True,
@@ -54,6 +58,11 @@ def test_all_three_have_a_plan_for_all_shapes_on_all_cards(plans: list[dict[str,
         assert found["tensors"] == [described(shape) for shape in arrays], found
         numbers = sum(map(math.prod, arrays))
         assert 0 <= found["workspace"] <= 6 * numbers + 2**16, found  # images in another order
+
+
+def test_nothing_but_a_card_is_lacking_for_them_to_run(plans: list[dict[str, Any]]) -> None:
+    """Addresses and the names of arrays are understood."""
+    assert all("handle" in found["lacking"] for found in plans)
 
 
 @pytest.mark.parametrize("generation", ["80", "90", "100"])
