@@ -43,6 +43,9 @@ REFUSED = (
     "FFT",
     "NONDETERMINISTIC",
 )
+# Heuristics, in this order. For Hopper the first offers layers of usual sizes nothing but TF32, and
+# the last what suits any card and any shape.
+ASKED = ("A", "B", "FALLBACK")
 ALIGNED = 16  # bytes; where arrays begin that cuDNN is given
 MOST = 2**31 - 1  # numbers of an array
 WORKSPACE = 2**30  # bytes that a plan may take, at most
@@ -178,7 +181,7 @@ def plan(
     out.set_data_type(number)
     graph.validate()
     graph.build_operation_graph()
-    graph.create_execution_plans([cudnn.heur_mode.A, cudnn.heur_mode.FALLBACK])
+    graph.create_execution_plans([getattr(cudnn.heur_mode, name) for name in ASKED])
     graph.deselect_numeric_notes([getattr(cudnn.numerical_note, name) for name in REFUSED])
     graph.deselect_workspace_greater_than(WORKSPACE)
     graph.check_support()
