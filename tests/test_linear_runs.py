@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from xpcls.linear_model import LINEAR_LOSSES, LinearModel
 from xpcls.optimizers import OPTIMIZERS
 from xpcls.progress import listen
 from xpcls.training import HISTORY
+from xpcls_backends import Backend, to_host
 from xpcls_backends.kernels import asking_for_kernels, why_none
 
 RNG = np.random.default_rng(0)
@@ -183,6 +185,27 @@ def test_rows_too_large_for_the_arithmetic_are_refused(size: float) -> None:
     model = linear().fit(X.astype("float32"), Y)
     with pytest.raises(ValueError, match="too large for weights of float32"):
         model.predict(X * 1e60)
+
+
+def test_what_is_wrong_with_an_answer_is_told_though_it_is_read_at_once(backend: Backend) -> None:
+    """NaN in X, scores that overflow, both, and neither where only sums of them all do."""
+    rows = backend.asarray(X.astype(np.float32))
+    model = linear().fit(rows, backend.asarray(Y))
+    model.coef_ = model.coef_ * 0.0 + 1.0
+    huge, nan = np.array(X, np.float32), np.array(X, np.float32)
+    huge[3:5], nan[7, 1] = 3e38, np.nan
+    both = np.where(np.isnan(nan), nan, huge)
+    for given, message in (
+        (nan, "row 7, column 1"),
+        (huge, "too large"),
+        (both, "row 7, column 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.predict(backend.asarray(given))
+    model.coef_ = model.coef_ * 0.2 / X.shape[1]
+    with np.errstate(over="ignore"):
+        assert math.isinf(float(np.sum(huge)))
+    assert bool(np.all(np.isfinite(to_host(model.decision_function(backend.asarray(huge))))))
 
 
 # partial_fit.

@@ -69,10 +69,10 @@ class Estimator(SklearnEstimator):
         """An array that was learnt, which lives where queries have to."""
         raise NotImplementedError
 
-    def _check_query(self, X: Any) -> Array:
-        """`X` as rows of the width, and in the place, of what was learnt."""
+    def _check_query(self, X: Any, *, look: bool = True) -> Array:
+        """`X` as rows of the width, and in the place, of what was learnt; see `check_rows`."""
         self._check_fitted()
-        rows = check_rows(X, type(self).__name__)
+        rows = check_rows(X, type(self).__name__, look=look)
         self._check_width(X, rows)
         check_same_place(rows, self._any_learnt(), "X", "the data of fit")
         return rows

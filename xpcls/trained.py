@@ -36,7 +36,14 @@ from .optimizers import (
 )
 from .options import check_flag, check_integer, check_number, shown
 from .training import Run, Settings, hold_out, start_run, take_rows, train
-from .validation import check_classes, check_codes, check_labels, check_weights
+from .validation import (
+    check_classes,
+    check_codes,
+    check_labels,
+    check_weights,
+    finite_where_rows_are,
+    refuse_not_finite,
+)
 
 
 @dataclass(frozen=True)
@@ -245,16 +252,21 @@ class TrainedClassifier(WeightedFit, Classifier):
 
     def _scores(self, X: Any) -> Array:
         self._check_fitted()
-        rows = self._check_query(X)
+        rows = self._check_query(X, look=False)
         model, parameters = self._fitted()
         xp = namespace_of(rows)
         size = rows_within(scratch_bytes(xp), 16 * rows.shape[1])
         blocks = row_blocks(rows.shape[0], size)
         with ignore_overflow():
             found = [model.scores(parameters, rows[block, :]) for block in blocks]
-            scores = xp.concat(found, axis=0)
-            finite = math.isfinite(to_scalar(xp.sum(scores * 0.0)))
-        if not finite:
+            scores = found[0] if len(found) == 1 else xp.concat(found, axis=0)
+            # Whether the rows are finite and whether the scores are: read at once.
+            total, of_rows = xp.sum(scores, dtype=scores.dtype), finite_where_rows_are(rows)
+            finite = math.isfinite(to_scalar(total if of_rows is None else total + of_rows))
+        if finite:
+            return scores
+        refuse_not_finite(rows, "X")
+        if not to_scalar(xp.all(xp.isfinite(scores))):
             raise ValueError(
                 f"X holds values too large for weights of {parameters[0].dtype}: a score "
                 "overflows; scale X as the rows of fit were"

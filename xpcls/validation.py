@@ -34,11 +34,14 @@ from .options import check_integer, shown
 HOST_KINDS = "OUST"  # of NumPy's dtypes: objects and text, which no device has
 
 
-def check_rows(X: Any, owner: str, name: str = "X") -> Array:
+def check_rows(X: Any, owner: str, name: str = "X", *, look: bool = True) -> Array:
     """`X` as rows (N, D): an array of any backend, a list, a data frame, or images (N, H, W, C).
 
     Raises TypeError or ValueError for other shapes, no rows, no features, complex or sparse data,
     objects that are no numbers, NaN and infinity. Reads one number on the host.
+
+    look : False leaves NaN and infinity, and the reading, to a caller that has more to read; see
+        `finite_where_rows_are`.
     """
     X = _plain_array(X, name)
     xp = namespace_of(X)
@@ -66,7 +69,10 @@ def check_rows(X: Any, owner: str, name: str = "X") -> Array:
             f"Found array with 0 {empty}(s) (shape={X.shape}) while a minimum of 1 is required "
             f"by {owner}: {name} is empty"
         )
-    _check_finite(X, name)
+    if look:
+        total = finite_where_rows_are(X)
+        if total is not None and not math.isfinite(to_scalar(total)):
+            refuse_not_finite(X, name)
     return X
 
 
@@ -116,17 +122,24 @@ def _plain_array(x: Any, name: str) -> Array:
     return to_host(x) if type(x).__module__.partition(".")[0] == "numpy" else x
 
 
-def _check_finite(X: Array, name: str) -> None:
+def finite_where_rows_are(X: Array) -> Array | None:
+    """A number on the device of the rows X, (), that is finite only if all of X is.
+
+    Where it is not, `refuse_not_finite` looks for the reason. None for integers and booleans.
+    """
     xp = namespace_of(X)
     if not xp.isdtype(X.dtype, "real floating"):
-        return
+        return None
     # Finite sums of the rows prove every entry finite, at one pass and no temporary. One thread
     # reads memory as fast as several.
-    with one_thread_products(xp), ignore_overflow():  # what is not finite is looked into below
+    with one_thread_products(xp), ignore_overflow():
         ones = xp.ones((X.shape[1],), dtype=X.dtype, device=device_of(X))
-        total = xp.sum((X @ ones) * 0.0)
-    if math.isfinite(to_scalar(total)):
-        return
+        return xp.sum(X @ ones, dtype=X.dtype)
+
+
+def refuse_not_finite(X: Array, name: str) -> None:
+    """Raise for the first NaN or infinity in the rows X; none where large sums overflowed."""
+    xp = namespace_of(X)
     for rows in row_blocks(X.shape[0], 1024):
         wrong = flatnonzero(~xp.isfinite(X[rows, :]))
         if wrong.shape[0]:

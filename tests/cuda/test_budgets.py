@@ -53,12 +53,12 @@ EPOCHS = {
     "two layers": Budget((13, 12), (2, 2), (1, 1), (2, 2)),
     "ConvNet": Budget((49, 22), (2, 2), (1, 1), (2, 2)),
 }
-# An answer reads whether all of X is finite, and whether all scores are.
+# An answer reads whether all of X is finite, and whether all scores are, at once.
 ANSWERS = {
-    "softmax": Budget((12, 12), (2, 2), (0, 0), (2, 2)),
-    "hinge": Budget((12, 12), (2, 2), (0, 0), (2, 2)),
-    "two layers": Budget((16, 15), (2, 2), (0, 0), (2, 2)),
-    "ConvNet": Budget((52, 25), (2, 2), (0, 0), (2, 2)),
+    "softmax": Budget((10, 10), (1, 1), (0, 0), (1, 1)),
+    "hinge": Budget((10, 10), (1, 1), (0, 0), (1, 1)),
+    "two layers": Budget((14, 13), (1, 1), (0, 0), (1, 1)),
+    "ConvNet": Budget((50, 23), (1, 1), (0, 0), (1, 1)),
     "neighbours": Budget((133, 41), (3, 2), (0, 0), (3, 2)),
 }
 # A search for 100 queries in 2,000 points, all within one block.
