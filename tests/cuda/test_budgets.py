@@ -180,6 +180,21 @@ def test_more_blocks_of_queries(metric: str, dtype: str, way: int) -> None:
     assert more["syncs"] <= allowed and more["to_host"] <= allowed and more["to_device"] == 0
 
 
+@pytest.mark.parametrize("budget", [2**17, 2**19])
+@pytest.mark.parametrize(("metric", "dtype"), SEARCHES)
+def test_memory_of_a_search(
+    metric: str, dtype: str, budget: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No more than its budget beside what it returns; of the small one much is taken."""
+    if simulator.why_none is not None:
+        pytest.skip(simulator.why_none)
+    monkeypatch.setenv("XPCLS_KERNELS", "on")
+    n = 96
+    held = search(n, 700, metric, dtype, budget).most_held - 12 * 5 * n
+    assert held <= budget
+    assert held > budget / 4 or budget == 2**19
+
+
 def test_a_hidden_wait_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """A step that looks at its loss: a wait and a transfer more."""
     step = SGD.step

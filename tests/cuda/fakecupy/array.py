@@ -29,6 +29,7 @@ class ndarray:
     def __init__(self, shape: Any, dtype: Any = float, order: str = "C") -> None:
         self._host = unset(shape, dtype, order)
         self._made = streams.now()
+        counts.hold(self._host)
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         raise TypeError(
@@ -198,6 +199,7 @@ def wrap(x: Any) -> Any:
         supported(x.dtype)
         found = object.__new__(ndarray)
         found._host = np.asarray(x)
+        counts.hold(found._host)
         return found
     if isinstance(x, tuple):
         return tuple(map(wrap, x))

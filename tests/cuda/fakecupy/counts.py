@@ -1,10 +1,13 @@
-"""What a GPU would be asked to do: kernels launched, waits for the device, transfers."""
+"""What a GPU would be asked to do: kernels launched, waits for the device, transfers, memory."""
 
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+
+import numpy as np
 
 
 @dataclass
@@ -15,10 +18,13 @@ class Trace:
     syncs: int = 0  # the host waits until the device has done all it was given
     to_device: int = 0  # copies from the host's memory
     to_host: int = 0
+    held: int = 0  # bytes of arrays made in the block that are still there
+    most_held: int = 0  # at one time
     names: list[str] = field(default_factory=list)
 
 
 _open: list[Trace] = []
+_memory: dict[int, weakref.ref[np.ndarray]] = {}  # what arrays lie in, by its id
 _forbidden = 0  # how many blocks of forbid_hidden_reads are entered
 
 
@@ -80,3 +86,22 @@ def wait(name: str) -> None:
     for found in _open:
         found.syncs += 1
         found.names.append(f"wait: {name}")
+
+
+def hold(host: np.ndarray) -> None:
+    """An array lies in this memory, which it may share with others."""
+    while isinstance(host.base, np.ndarray):
+        host = host.base
+    key, size, tracing = id(host), host.nbytes, list(_open)
+    if key in _memory:
+        return
+
+    def given_back(_: object) -> None:
+        del _memory[key]
+        for found in tracing:
+            found.held -= size
+
+    _memory[key] = weakref.ref(host, given_back)
+    for found in tracing:
+        found.held += size
+        found.most_held = max(found.most_held, found.held)
