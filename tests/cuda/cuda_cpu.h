@@ -204,56 +204,52 @@ static void resume(Fiber& fiber) {
   setcontext(&fiber.context);
 }
 
-// All threads wait: let those go on that wait for each other, or say who waits for ever.
-static void release() {
-  const size_t threads = fibers.size() / blocks.size();
-  bool released = false;
-  for (size_t b = 0; b < blocks.size(); b++) {
-    Fiber* first = &fibers[b * threads];
-    size_t waiting = 0;
-    int line = -1;
-    bool one_line = true;
-    for (size_t t = 0; t < threads; t++) {
-      if (first[t].state != AT_BLOCK) continue;
-      one_line = one_line && (line < 0 || first[t].line == line);
-      line = first[t].line;
-      waiting++;
-    }
-    if (!waiting) continue;
-    blockIdx = blocks[b].index;
-    threadIdx = {0, 0, 0};
-    if (waiting < threads) fail("__syncthreads not reached by all threads of the block", line);
-    if (!one_line) fail("divergent __syncthreads: threads of a block wait at two lines", line);
-    for (size_t t = 0; t < threads; t++) first[t].state = READY;
-    released = true;
+// 0 .. n-1 as threads, or blocks, take turns.
+static void take_turns(std::vector<size_t>& turns, const Launch& launch, unsigned& random) {
+  const size_t n = turns.size();
+  for (size_t i = 0; i < n; i++) turns[i] = launch.order == 1 ? n - 1 - i : i;
+  for (size_t i = n - 1; launch.order == 2 && i > 0; i--) {
+    random = random * 1664525u + 1013904223u;
+    std::swap(turns[i], turns[(random >> 8) % (i + 1)]);
   }
-  if (released) return;
-  size_t at_grid = 0;
-  int line = 0;
-  for (Fiber& fiber : fibers) {
-    if (fiber.state == AT_GRID) at_grid++;
-    if (fiber.state == AT_GRID) line = fiber.line;
-    if (fiber.state == AT_WARP) line = fiber.line / 2;
-  }
-  if (at_grid < fibers.size())
-    fail("deadlock: not all threads reach a warp's collective or the grid's barrier", line);
-  for (Fiber& fiber : fibers) fiber.state = READY;
 }
 
-static void run_together(const Launch& launch, unsigned& random) {
-  std::vector<size_t> order(fibers.size());
-  for (size_t done = 0; done < fibers.size();) {
-    for (size_t i = 0; i < order.size(); i++)
-      order[i] = launch.order == 1 ? order.size() - 1 - i : i;
-    for (size_t i = order.size() - 1; launch.order == 2 && i > 0; i--) {
-      random = random * 1664525u + 1013904223u;
-      std::swap(order[i], order[(random >> 8) % (i + 1)]);
-    }
+// No thread of a block can go on: let those that wait for each other, if all do, or say who waits for
+// ever. False if none does: they are done, or wait for the grid.
+static bool release(size_t block) {
+  const size_t threads = fibers.size() / blocks.size();
+  size_t states[DONE + 1] = {};
+  int line = -1;
+  bool one_line = true;
+  for (size_t t = 0; t < threads; t++) {
+    const Fiber& fiber = fibers[block * threads + t];
+    states[fiber.state]++;
+    if (fiber.state == AT_BLOCK) one_line = one_line && (line < 0 || fiber.line == line);
+    if (fiber.state == AT_BLOCK || (fiber.state != DONE && line < 0))
+      line = fiber.state == AT_WARP ? fiber.line / 2 : fiber.line;
+  }
+  blockIdx = blocks[block].index;
+  threadIdx = {0, 0, 0};
+  if (states[DONE] == threads || states[AT_GRID] == threads) return false;
+  if (!states[AT_BLOCK])
+    fail("deadlock: not all threads reach a warp's collective or the grid's barrier", line);
+  if (states[AT_BLOCK] < threads)
+    fail("__syncthreads not reached by all threads of the block", line);
+  if (!one_line) fail("divergent __syncthreads: threads of a block wait at two lines", line);
+  for (size_t t = 0; t < threads; t++) fibers[block * threads + t].state = READY;
+  return true;
+}
+
+// As far as a block comes without the others.
+static void run_block(size_t block, const Launch& launch, unsigned& random) {
+  std::vector<size_t> turns(fibers.size() / blocks.size());
+  for (;;) {
+    take_turns(turns, launch, random);
     bool progress = false;
-    for (size_t i : order) {
-      Fiber& fiber = fibers[i];
+    for (size_t t : turns) {
+      Fiber& fiber = fibers[block * turns.size() + t];
       if (fiber.state == AT_WARP &&
-          blocks[fiber.block].warps[fiber.thread / 32].arrived[fiber.line & 1] == ~0u)
+          blocks[block].warps[t / 32].arrived[fiber.line & 1] == ~0u)
         fiber.state = READY;
       if (fiber.state != READY) continue;
       progress = true;
@@ -263,9 +259,25 @@ static void run_together(const Launch& launch, unsigned& random) {
         delete thrown;
         throw message;
       }
-      done += fiber.state == DONE;
     }
-    if (!progress) release();
+    if (!progress && !release(block)) return;
+  }
+}
+
+// Block after block, each until it is done or waits for the grid: so far apart may they run.
+static void run_together(const Launch& launch, unsigned& random) {
+  std::vector<size_t> turns(blocks.size());
+  for (;;) {
+    take_turns(turns, launch, random);
+    for (size_t block : turns) run_block(block, launch, random);
+    const Fiber* waits = nullptr;
+    size_t waiting = 0;
+    for (const Fiber& fiber : fibers)
+      if (fiber.state == AT_GRID) waits = &fiber, waiting++;
+    if (!waiting) return;
+    if (waiting < fibers.size())
+      fail("deadlock: not all blocks reach the grid's barrier", waits->line);
+    for (Fiber& fiber : fibers) fiber.state = READY;
   }
 }
 
@@ -387,8 +399,23 @@ static void run(const Launch& launch, void (*kernel)(void*), void* argument) {
 // ---- barriers and collectives ------------------------------------------------------------------
 
 #define __syncthreads() wait_for_block(__LINE__)
-#define GRID_BARRIER(counter) wait_for_all(__LINE__)
+#define GRID_ARRIVE(counter) arrive_at_grid(counter, __LINE__)
+#define GRID_WAIT(counter, all) wait_for_grid(counter, all, __LINE__)
 #define DYNAMIC_SHARED(T, name) T* name = reinterpret_cast<T*>(dynamic_memory)
+
+// The grid's barrier stands where blocks arrive or where they wait, as threads take turns: what is
+// written too late, or read too early, shows with one or the other.
+static bool waits_on_arrival;
+static void arrive_at_grid(unsigned* counter, int line) {
+  wait_for_block(line);
+  if (threadIdx.x == 0) atomicAdd(counter, 1u);
+  if (waits_on_arrival) wait_for_all(line);
+}
+static void wait_for_grid(unsigned* counter, unsigned all, int line) {
+  waits_on_arrival ? wait_for_block(line) : wait_for_all(line);
+  if (__atomic_load_n(counter, __ATOMIC_SEQ_CST) - all >= gridDim.x)
+    fail("the grid's barrier waits for another count than there is", line);
+}
 
 static inline unsigned lane_of_thread() {
   return (threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)) % 32;
@@ -443,6 +470,7 @@ static void call(void (*kernel)(A...), void** arguments, std::index_sequence<I..
 }
 template <class... A>
 static int launch(void (*kernel)(A...), const Launch& how, void** arguments) {
+  waits_on_arrival = (how.order + how.seed) % 2;
   struct Call {
     void (*kernel)(A...);
     void** arguments;

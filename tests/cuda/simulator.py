@@ -42,7 +42,7 @@ KERNEL = re.compile(
 )
 # What makes a thread wait for others, or share memory with them, but in what is for a card alone.
 FOR_A_CARD = re.compile(r"^#ifdef __CUDACC__$.*?^#(else|endif)", re.MULTILINE | re.DOTALL)
-WAITS = re.compile(r"__(sync|shfl|ballot|any_sync|shared)|GRID_BARRIER|DYNAMIC_SHARED")
+WAITS = re.compile(r"__(sync|shfl|ballot|any_sync|shared)|GRID_|DYNAMIC_SHARED")
 MOST_BLOCKS = (2**31 - 1, 2**16 - 1, 2**16 - 1)  # of a launch, by axis, on every card
 AROUND = 512  # bytes before and after each array
 FILL = 0xFF  # of them: NaN to a kernel that reads them

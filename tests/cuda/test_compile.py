@@ -101,3 +101,11 @@ def test_few_rows_of_l1_read_each_point_once(queries: int) -> None:
     if queries == l1.QUERIES[-1]:
         assert of_bytes.total() <= 1.6 * 4 * queries * points
         assert of_floats.total() <= 1.3 * 8 * queries * points
+
+
+@needs_compiler
+@needs_instructions
+def test_a_step_of_a_linear_classifier_reads_little_for_its_products() -> None:
+    step = hottest("linear", "descend", "FFMA", "-DCLASSES=10", "-DFEATURES=24")
+    assert step["FFMA"] >= 4 * (step["LDS.128"] + step["LDS.64"])
+    assert step["LDS"] <= 60  # of places, and of parts to be added up

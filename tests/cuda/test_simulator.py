@@ -100,7 +100,8 @@ extern "C" __global__ void k(const int* x, int* y, unsigned* counter) {
   int i = blockIdx.x * blockDim.x + threadIdx.x, sum = x[i];
   for (int bit = 16; bit > 0; bit /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, bit);
   if (threadIdx.x == 0) y[blockIdx.x] = sum;
-  GRID_BARRIER(counter);
+  GRID_ARRIVE(counter);
+  GRID_WAIT(counter, gridDim.x);
   if (i == 0) for (int b = 1; b < gridDim.x; b++) y[0] += y[b];
 }"""
     x = np.arange(96, dtype=i32)
@@ -110,9 +111,35 @@ extern "C" __global__ void k(const int* x, int* y, unsigned* counter) {
         assert y[0] == x.sum()
     with pytest.raises(KernelError, match="not cooperative"):
         run(code, (x, y, counter), grid=3)
-    some = code.replace("GRID_BARRIER", "if (i < 5) GRID_BARRIER")
+    some = code.replace("GRID_WAIT", "if (i < 5) GRID_WAIT")
     with pytest.raises(KernelError, match="deadlock"):
         run(some, (x, y, counter), grid=3, cooperative=True)
+    for all_there in ("2 * gridDim.x", "0"):  # which would wait for ever, or for nobody
+        other = code.replace("(counter, gridDim.x)", f"(counter, {all_there})")
+        with pytest.raises(KernelError, match="another count"):
+            run(other, (x, y, np.zeros(1, np.uint32)), grid=3, cooperative=True)
+
+
+@pytest.mark.parametrize("moved", ["after", "before"])
+def test_what_is_on_the_wrong_side_of_the_grids_barrier_shows(moved: str) -> None:
+    """A write between the two parts of the barrier, and a read there."""
+    code = """
+extern "C" __global__ void k(int* x, int* y, unsigned* counter) {
+  WRITE GRID_ARRIVE(counter); BETWEEN GRID_WAIT(counter, gridDim.x); READ
+}"""
+    write, read = "x[blockIdx.x] = 1;", "y[blockIdx.x] = x[0] + x[gridDim.x - 1];"
+    parts = {"WRITE": write, "BETWEEN": "", "READ": read}
+    early = parts | ({"WRITE": "", "BETWEEN": write} if moved == "after" else {})
+    early |= {"BETWEEN": read, "READ": ""} if moved == "before" else {}
+    for given, right in ((parts, True), (early, False)):
+        text, found = code, []
+        for name, part in given.items():
+            text = text.replace(name, part)
+        for order, seed in SCHEDULES:
+            x, y, counter = np.zeros(3, i32), np.zeros(3, i32), np.zeros(1, np.uint32)
+            run(text, (x, y, counter), grid=3, cooperative=True, order=order, seed=seed)
+            found.append((y == 2).all())
+        assert all(found) == right
 
 
 def test_arguments_of_another_type_are_refused() -> None:

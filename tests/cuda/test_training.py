@@ -89,6 +89,38 @@ def test_linear_descent_is_that_of_plain_steps(
         np.testing.assert_allclose(a, b, rtol=0.0, atol=3e-5 * scale)
 
 
+@pytest.mark.parametrize("features", linear.FEATURES)
+@pytest.mark.parametrize("n_classes", [2, 5, 10, losses.MOST_CLASSES])
+def test_linear_descent_however_features_are_cut(
+    card: Backend, monkeypatch: pytest.MonkeyPatch, features: int, n_classes: int
+) -> None:
+    """Rows that end before, at and after the last feature of a block; full and small batches."""
+    monkeypatch.setattr(linear, "FEATURES", (features,))
+    calls, descend = [], linear.descend
+
+    def counted(*args: Any) -> Any:
+        found = descend(*args)
+        calls.append(found is not None)
+        return found
+
+    monkeypatch.setattr(linear, "descend", counted)
+    for length, n, batch, pixels in (
+        (2 * features - 2, 40, 17, "uint8"),
+        (2 * features - 1, 257, 256, "float32"),
+        (features, 5, 2, "float32"),
+    ):
+        fitting = linear.shared_bytes(features, n_classes, batch) <= linear.SHARED
+        given = ("softmax", (n, length, n_classes), batch, 0.9, pixels, True, n)
+        found = _run(card, *given)
+        assert calls == [fitting] * 2
+        calls.clear()
+        with asking_for_kernels(False):
+            expected = _run(card, *given)
+        for a, b in zip(found, expected, strict=True):
+            scale = float(np.max(np.abs(b), initial=1.0))
+            np.testing.assert_allclose(a, b, rtol=0.0, atol=3e-5 * scale)
+
+
 def test_linear_descent_has_the_same_bits_whatever_thread_is_first(card: Backend) -> None:
     found = []
     for schedule in SCHEDULES:
@@ -113,7 +145,8 @@ def test_linear_descent_stays_away_where_not_all_blocks_fit(
 
 def test_shared_memory_of_linear_descent_is_what_its_source_lays_out(card: Backend) -> None:
     # A byte less would be written over by the last block, or by nobody: the simulator would tell.
-    assert linear.shared_bytes(24, 10, 256) == 4 * (256 * 25 + 256 * 11 + 2 * 250 + 16)
+    assert linear.shared_bytes(24, 10, 256) == 4 * (256 * 24 + 24 * 12 + 256 * 12)
+    assert linear.shared_bytes(24, 10, 8) == 4 * (14 * 24 * 12 + 24 * 12 + 256)
 
 
 @pytest.mark.parametrize("name", list(LOSSES))

@@ -1,16 +1,18 @@
 // Many steps of a linear classifier in one launch, plain or with momentum: see `linear_descent` in
 // xpcls_backends/_linear.py.
 //
-// Each block has FEATURES features, and their weights stay in its shared memory from step to step.
-// A step goes
+// Each block has FEATURES features, and their weights stay with it from step to step. The bias is the
+// weight of one feature more, which is 1 in every row; its weight is scaled by `constant`. A step goes
 //
 //     partial scores of all rows, by the block's features      all blocks wait for each other
 //     scores, each block adding up some of them in order       all blocks wait for each other
 //     losses and gradients of the scores, by every block for itself, and the step of its weights
 //
+// While blocks wait for the first time, the rows of the next step are on their way to registers.
+//
 // Sums have one order whatever the card, so that equal numbers of blocks give equal bits.
 //
-// -DCLASSES=, -DFEATURES= ; -DPIXEL= the type of the rows.
+// -DCLASSES=, -DFEATURES= a multiple of 8; -DPIXEL= the type of the rows.
 
 #include "losses.cuh"
 
@@ -22,129 +24,258 @@
 #endif
 #define THREADS_A_BLOCK 256  // and the most rows of a mini-batch, each of which has a thread
 #define WARPS_A_BLOCK (THREADS_A_BLOCK / 32)
-#define ROW (FEATURES + 1)    // of shared memory, so that rows begin in different banks
-#define SCORES (CLASSES + 1)
+#define PARTIALS 20  // that a thread reads at once
+#define OWN ((FEATURES * CLASSES + THREADS_A_BLOCK - 1) / THREADS_A_BLOCK)  // weights of a thread
 
-// The sum over the block's threads, in one order; all threads must call it, and all get it.
-// `shared` has WARPS_A_BLOCK entries that nobody else uses until the next __syncthreads.
-static __device__ float sum_over_block(float x, float* shared) {
-  for (int bit = 16; bit > 0; bit /= 2) x += __shfl_xor_sync(FULL_WARP, x, bit);
-  if (lane_of(threadIdx.x) == 0) shared[threadIdx.x / 32] = x;
-  __syncthreads();
-  float total = 0.0f;
-  for (int w = 0; w < WARPS_A_BLOCK; w++) total += shared[w];
-  return total;
+// Rows are brought in AT_ONCE at a time, in so many PASSES.
+#define AT_ONCE (THREADS_A_BLOCK / FEATURES)
+#define PASSES ((THREADS_A_BLOCK + AT_ONCE - 1) / AT_ONCE)
+
+// Shared memory is read 16 bytes at a time, eight lanes at once. So that two neighbouring vectors of
+// four rows of pixels lie in different banks, vector v of row i stands in place of v ^ TURN(i); and so
+// that the same vector of eight rows does, rows of one number a class are STRIDE numbers long.
+#define TURN(i) (FEATURES % 16 ? 0 : FEATURES % 32 ? (i) & 2 : 2 * (i) & 6)
+#define STRIDE ((CLASSES + 3) / 8 * 8 + 4)
+
+// Gradients of the weights: a thread has a tile of 4 features and 4 classes, and of the rows every
+// SPLITS-th.
+#define VECTORS (FEATURES / 4)
+#define QUADS ((CLASSES + 3) / 4)
+#define TILES (VECTORS * QUADS)
+#define SPLITS (THREADS_A_BLOCK / TILES < 16 ? THREADS_A_BLOCK / TILES : 16)
+
+struct __align__(16) Four {
+  float at[4];
+};
+static __device__ __forceinline__ Four four_at(const float* x) { return *(const Four*)x; }
+static __device__ __forceinline__ Four pixels_at(const float* rows, int i, int v) {
+  return four_at(rows + i * FEATURES + 4 * (v ^ TURN(i)));
+}
+
+// Of rows at these places in x those numbers that this thread brings in: its feature of every
+// AT_ONCE-th row.
+static __device__ __forceinline__ void fetch(const PIXEL* x, const int* places, int rows,
+                                             int length, int first, PIXEL* held) {
+  const int row = (int)threadIdx.x / FEATURES, f = first + (int)threadIdx.x % FEATURES;
+  const bool pixels = row < AT_ONCE && f < length;
+#pragma unroll
+  for (int j = 0; j < PASSES; j++) {
+    held[j] = (PIXEL)(f == length);
+    if (pixels && row + j * AT_ONCE < rows)
+      held[j] = x[(size_t)places[row + j * AT_ONCE] * length + f];
+  }
+}
+
+// Scores of all rows by FEATURES features, to partial (CLASSES, batch). Neighbouring lanes have the
+// same two rows, every other vector of them each, and then exchange a row each.
+static __device__ __forceinline__ void score(const float* rows, const float* w, float* partial,
+                                             int here, int batch) {
+  const int pairs = (here + 1) / 2, pair = min((int)threadIdx.x / 2, pairs - 1);
+  if ((int)threadIdx.x / 32 * 16 >= pairs) return;  // the whole warp
+  const int half = (int)threadIdx.x % 2, other = min(pair + pairs, here - 1);
+  float own[2][CLASSES];
+#pragma unroll
+  for (int c = 0; c < CLASSES; c++) own[0][c] = own[1][c] = 0.0f;
+#pragma unroll 1
+  for (int k = 0; k < VECTORS; k += 2) {
+    const Four one = pixels_at(rows, pair, k + half);
+    const Four two = pixels_at(rows, other, k + half);
+#pragma unroll
+    for (int f = 0; f < 4; f++)
+#pragma unroll
+      for (int q = 0; q < QUADS; q++) {
+        const Four some = four_at(w + (4 * (k + half) + f) * STRIDE + 4 * q);
+#pragma unroll
+        for (int c = 4 * q; c < min(4 * q + 4, CLASSES); c++) {
+          own[0][c] = fmaf(one.at[f], some.at[c % 4], own[0][c]);
+          own[1][c] = fmaf(two.at[f], some.at[c % 4], own[1][c]);
+        }
+      }
+  }
+#pragma unroll
+  for (int c = 0; c < CLASSES; c++) {
+    const float kept = half ? own[1][c] : own[0][c], given = half ? own[0][c] : own[1][c];
+    own[0][c] = kept + __shfl_xor_sync(FULL_WARP, given, 1);
+  }
+  const int row = half ? pair + pairs : pair;
+  if ((int)threadIdx.x / 2 < pairs && row < here)
+#pragma unroll
+    for (int c = 0; c < CLASSES; c++) partial[c * batch + row] = own[0][c];
+}
+
+// Some of the scores, each of all blocks' partial ones, of which each warp adds up every eighth;
+// `shared` has a number for each thread.
+static __device__ __forceinline__ void add_up(const float* partial, float* scores, int total,
+                                              float* shared) {
+  const int block = (int)blockIdx.x, blocks = (int)gridDim.x;
+  const int lane = lane_of(threadIdx.x), warp = (int)threadIdx.x / 32;
+  for (int base = block * 32; base < total; base += blocks * 32) {
+    if (base != block * 32) __syncthreads();
+    const int e = min(base + lane, total - 1);
+    float sum = 0.0f;
+    for (int start = warp; start < blocks; start += WARPS_A_BLOCK * PARTIALS) {
+      float some[PARTIALS];
+#pragma unroll
+      for (int j = 0; j < PARTIALS; j++) {
+        const int b = start + j * WARPS_A_BLOCK;
+        some[j] = b < blocks ? partial[b * total + e] : 0.0f;
+      }
+#pragma unroll
+      for (int j = 0; j < PARTIALS; j++) sum += some[j];
+    }
+    shared[threadIdx.x] = sum;
+    __syncthreads();
+    if (warp == 0 && base + lane < total) {
+      sum = 0.0f;
+#pragma unroll
+      for (int w = 0; w < WARPS_A_BLOCK; w++) sum += shared[w * 32 + lane];
+      scores[e] = sum;
+    }
+  }
 }
 
 // x (N, length), classes (N,), factors (N,) or null; order (n,) rows of x; a step takes `batch` of
 // them, at most THREADS_A_BLOCK. weights, velocity (length, CLASSES), bias, bias_velocity
-// (CLASSES,): changed. partial (blocks, batch, CLASSES), scores (batch, CLASSES): scratch.
-// losses (steps,): the mean loss before each step; squares (steps, blocks): its sums of W^2.
-// ceil(length / FEATURES) blocks of THREADS_A_BLOCK, all on the card at once.
-extern "C" __global__ void __launch_bounds__(THREADS_A_BLOCK, 1)
+// (CLASSES,): changed. partial (blocks, CLASSES, batch), scores (CLASSES, batch): scratch.
+// objective (steps, blocks * WARPS_A_BLOCK + batch): what the objective before each step is the sum of.
+// ceil((length + 1) / FEATURES) blocks of THREADS_A_BLOCK, all on the card at once.
+extern "C" __global__ void __launch_bounds__(THREADS_A_BLOCK, 2)
 descend(const PIXEL* x, const int64* classes, const float* factors, const int64* order, int n,
         int length, int batch, int kind, float delta, float constant, float l2, float rate,
         float decay, float* weights, float* velocity, float* bias, float* bias_velocity,
-        float* partial, float* scores, float* losses, float* squares, unsigned* counter) {
+        float* partial, float* scores, float* objective, unsigned* counter) {
   DYNAMIC_SHARED(float, memory);
-  float* rows = memory;                                // batch x ROW
-  float* of_scores = rows + batch * ROW;               // batch x SCORES
-  float* w = of_scores + batch * SCORES;               // ROW x CLASSES; the last row: the bias
-  float* v = w + ROW * CLASSES;
-  float* sums = v + ROW * CLASSES;                     // 2 x WARPS_A_BLOCK
+  float* rows = memory;   // batch x FEATURES; then SPLITS x FEATURES x STRIDE
+  float* parts = memory;
+  float* w = rows + max(batch * FEATURES, SPLITS * FEATURES * STRIDE);  // FEATURES x STRIDE
+  float* gradients = w + FEATURES * STRIDE;                        // batch x STRIDE
+  float* sums = gradients;                                         // before: THREADS_A_BLOCK
+  int* places = (int*)gradients;                                   // before: batch
   const int thread = (int)threadIdx.x, block = (int)blockIdx.x, blocks = (int)gridDim.x;
-  const int first = block * FEATURES, count = min(FEATURES, length - first);
-  for (int e = thread; e < ROW * CLASSES; e += THREADS_A_BLOCK) {
-    const int f = e / CLASSES, c = e % CLASSES;
-    const size_t at = (size_t)(first + f) * CLASSES + c;
-    w[e] = f == FEATURES ? bias[c] : f < count ? weights[at] : 0.0f;
-    v[e] = f == FEATURES ? bias_velocity[c] : f < count ? velocity[at] : 0.0f;
+  const int first = block * FEATURES, total = CLASSES * batch;
+  const int steps = (n + batch - 1) / batch, width = blocks * WARPS_A_BLOCK + batch;
+
+  float own[OWN], own_velocity[OWN];
+#pragma unroll
+  for (int k = 0; k < OWN; k++) {
+    const int e = thread + k * THREADS_A_BLOCK, f = first + e / CLASSES, c = e % CLASSES;
+    own[k] = own_velocity[k] = 0.0f;
+    if (e >= FEATURES * CLASSES) continue;
+    if (f < length) {
+      own[k] = weights[(size_t)f * CLASSES + c];
+      own_velocity[k] = velocity[(size_t)f * CLASSES + c];
+    } else if (f == length) {
+      own[k] = bias[c];
+      own_velocity[k] = bias_velocity[c];
+    }
+    w[e / CLASSES * STRIDE + c] = f == length ? constant * own[k] : own[k];
   }
-  const int steps = (n + batch - 1) / batch;
+
+  // Of the next step: numbers of its rows, and of the row of this thread its class and factor; of the
+  // step after that the place of that row.
+  PIXEL held[PASSES];
+  int place = thread < batch ? (int)order[thread] : 0;
+  int next_class = thread < batch ? (int)classes[place] : 0;
+  float next_factor = thread < batch && factors ? factors[place] : 1.0f;
+  if (thread < batch) places[thread] = place;
+  __syncthreads();
+  fetch(x, places, batch, length, first, held);
+  place = thread < n - batch ? (int)order[batch + thread] : 0;
+  __syncthreads();
+
   for (int step = 0; step < steps; step++) {
-    const int64* chosen = order + (size_t)step * batch;
-    const int here = min(batch, n - step * batch);
-    // Eight numbers at a time are on their way at once.
-    for (int base = thread; base < here * FEATURES; base += 8 * THREADS_A_BLOCK) {
-      float some[8];
+    const int here = min(batch, n - step * batch), next = min(batch, n - (step + 1) * batch);
+    const int own_class = next_class;
+    const float factor = next_factor / (float)here;
+    const int in_pass = thread / FEATURES;
 #pragma unroll
-      for (int j = 0; j < 8; j++) {
-        const int e = base + j * THREADS_A_BLOCK, i = e / FEATURES, f = e % FEATURES;
-        const bool there = e < here * FEATURES && f < count;
-        some[j] = there ? (float)x[(size_t)chosen[i] * length + first + f] : 0.0f;
-      }
+    for (int j = 0; j < PASSES; j++)
+      if (in_pass < AT_ONCE && in_pass + j * AT_ONCE < here)
+        rows[(thread ^ 4 * TURN(in_pass)) + j * AT_ONCE * FEATURES] = (float)held[j];
+    if (thread < next) places[thread] = place;
+    __syncthreads();
+    score(rows, w, partial + (size_t)block * total, here, batch);
+    GRID_ARRIVE(counter);
+
+    fetch(x, places, next, length, first, held);
+    if (thread < next) {
+      next_class = (int)classes[place];
+      if (factors) next_factor = factors[place];
+    }
+    if (thread < n - (step + 2) * batch) place = (int)order[(step + 2) * batch + thread];
+    float square = 0.0f;
 #pragma unroll
-      for (int j = 0; j < 8; j++) {
-        const int e = base + j * THREADS_A_BLOCK;
-        if (e < here * FEATURES) rows[e / FEATURES * ROW + e % FEATURES] = some[j];
-      }
+    for (int k = 0; k < OWN; k++) {
+      const int f = first + (thread + k * THREADS_A_BLOCK) / CLASSES;
+      if (f < length) square += own[k] * own[k];
+    }
+    for (int bit = 16; bit > 0; bit /= 2) square += __shfl_xor_sync(FULL_WARP, square, bit);
+    float* terms = objective + (size_t)step * width;
+    if (lane_of(thread) == 0) terms[block * WARPS_A_BLOCK + thread / 32] = l2 * square;
+    GRID_WAIT(counter, (2 * step + 1) * blocks);
+
+    add_up(partial, scores, total, sums);
+    GRID_ARRIVE(counter);
+    GRID_WAIT(counter, (2 * step + 2) * blocks);
+
+    if (thread < here) {
+      __align__(16) float of_row[4 * QUADS];
+#pragma unroll
+      for (int c = 0; c < 4 * QUADS; c++)
+        of_row[c] = c < CLASSES ? scores[c * batch + thread] : 0.0f;
+      const float loss = loss_of_row(kind, delta, of_row, own_class, factor);
+#pragma unroll
+      for (int q = 0; q < QUADS; q++)
+        *(Four*)(gradients + thread * STRIDE + 4 * q) = four_at(of_row + 4 * q);
+      if (block == 0) terms[blocks * WARPS_A_BLOCK + thread] = loss;
+    } else if (block == 0 && thread < batch) {
+      terms[blocks * WARPS_A_BLOCK + thread] = 0.0f;
     }
     __syncthreads();
-    if (thread < here) {
-      float own[CLASSES];
+    const int tile = thread % TILES, split = thread / TILES, v = tile / QUADS, q = tile % QUADS;
+    Four slopes[4] = {};
+    if (split < SPLITS)
+#pragma unroll 4
+      for (int i = split; i < here; i += SPLITS) {
+        const Four pixels = pixels_at(rows, i, v);
+        const Four of_row = four_at(gradients + i * STRIDE + 4 * q);
 #pragma unroll
-      for (int c = 0; c < CLASSES; c++) own[c] = 0.0f;
-      for (int f = 0; f < FEATURES; f++) {
-        const float pixel = rows[thread * ROW + f];
+        for (int f = 0; f < 4; f++)
 #pragma unroll
-        for (int c = 0; c < CLASSES; c++) own[c] = fmaf(pixel, w[f * CLASSES + c], own[c]);
+          for (int c = 0; c < 4; c++)
+            slopes[f].at[c] = fmaf(pixels.at[f], of_row.at[c], slopes[f].at[c]);
       }
+    __syncthreads();
+    if (split < SPLITS)
 #pragma unroll
-      for (int c = 0; c < CLASSES; c++)
-        partial[((size_t)block * batch + thread) * CLASSES + c] = own[c];
-    }
-    float square = 0.0f;
-    for (int e = thread; e < FEATURES * CLASSES; e += THREADS_A_BLOCK) square += w[e] * w[e];
-    square = sum_over_block(square, sums);
-    if (thread == 0) squares[(size_t)step * blocks + block] = square;
-    GRID_BARRIER(counter);
-
-    // Eight lanes a score. All threads go round equally often, so the shuffles have full warps.
-    for (int base = block * (THREADS_A_BLOCK / 8); base < here * CLASSES;
-         base += blocks * (THREADS_A_BLOCK / 8)) {
-      const int e = base + thread / 8, lane = thread % 8;
-      float score = 0.0f;
-      if (e < here * CLASSES)
-        for (int b = lane; b < blocks; b += 8) score += partial[(size_t)b * batch * CLASSES + e];
-      for (int bit = 4; bit > 0; bit /= 2) score += __shfl_xor_sync(FULL_WARP, score, bit);
-      if (lane == 0 && e < here * CLASSES) scores[e] = score;
-    }
-    GRID_BARRIER(counter);
-
-    float loss = 0.0f;
-    if (thread < here) {
-      float own[CLASSES];
+      for (int f = 0; f < 4; f++)
+        *(Four*)(parts + (split * FEATURES + 4 * v + f) * STRIDE + 4 * q) = slopes[f];
+    __syncthreads();
 #pragma unroll
-      for (int c = 0; c < CLASSES; c++)
-        own[c] = scores[thread * CLASSES + c] + constant * w[FEATURES * CLASSES + c];
-      const int64 row = chosen[thread];
-      const float factor = (factors ? factors[row] : 1.0f) / (float)here;
-      loss = loss_of_row(kind, delta, own, (int)classes[row], factor);
+    for (int k = 0; k < OWN; k++) {
+      const int e = thread + k * THREADS_A_BLOCK, f = e / CLASSES, c = e % CLASSES;
+      if (e >= FEATURES * CLASSES) continue;
+      float gradient = 0.0f;
 #pragma unroll
-      for (int c = 0; c < CLASSES; c++) of_scores[thread * SCORES + c] = own[c];
-      rows[thread * ROW + FEATURES] = constant;  // what the weight of the bias is multiplied by
-    }
-    loss = sum_over_block(loss, sums + WARPS_A_BLOCK);
-    if (block == 0 && thread == 0) losses[step] = loss;
-    for (int e = thread; e < ROW * CLASSES; e += THREADS_A_BLOCK) {
-      const int f = e / CLASSES, c = e % CLASSES;
-      float gradient = f == FEATURES ? 0.0f : 2.0f * l2 * w[e];
-      for (int i = 0; i < here; i++)
-        gradient = fmaf(rows[i * ROW + f], of_scores[i * SCORES + c], gradient);
-      v[e] = decay * v[e] + gradient;
-      w[e] -= rate * v[e];
+      for (int s = 0; s < SPLITS; s++) gradient += parts[(s * FEATURES + f) * STRIDE + c];
+      const bool of_bias = first + f == length;
+      gradient = of_bias ? constant * gradient : fmaf(2.0f * l2, own[k], gradient);
+      own_velocity[k] = decay * own_velocity[k] + gradient;
+      own[k] -= rate * own_velocity[k];
+      w[f * STRIDE + c] = of_bias ? constant * own[k] : own[k];
     }
     __syncthreads();
   }
-  for (int e = thread; e < ROW * CLASSES; e += THREADS_A_BLOCK) {
-    const int f = e / CLASSES, c = e % CLASSES;
-    const size_t at = (size_t)(first + f) * CLASSES + c;
-    if (f < count) {
-      weights[at] = w[e];
-      velocity[at] = v[e];
-    } else if (f == FEATURES && block == 0) {
-      bias[c] = w[e];
-      bias_velocity[c] = v[e];
+#pragma unroll
+  for (int k = 0; k < OWN; k++) {
+    const int e = thread + k * THREADS_A_BLOCK, f = first + e / CLASSES, c = e % CLASSES;
+    if (e >= FEATURES * CLASSES) continue;
+    if (f < length) {
+      weights[(size_t)f * CLASSES + c] = own[k];
+      velocity[(size_t)f * CLASSES + c] = own_velocity[k];
+    } else if (f == length) {
+      bias[c] = own[k];
+      bias_velocity[c] = own_velocity[k];
     }
   }
 }

@@ -20,7 +20,7 @@ Pair = tuple[Array, Array]
 def fits(X: Array, weights: Array) -> bool:
     """Whether there is a kernel for such rows and weights (D, C)."""
     xp = namespace_of(X, weights)
-    rows = X.dtype in (xp.float32, xp.uint8)
+    rows = X.dtype in (xp.float32, xp.uint8) and X.shape[0] < 2**31
     return bool(rows and weights.dtype == xp.float32 and weights.shape[1] <= MOST_CLASSES)
 
 
@@ -60,7 +60,7 @@ def descend(
         return xp.empty(shape, dtype=xp.float32, device=device)
 
     steps = -(-n // batch)
-    losses, squares = scratch(steps), scratch(steps, blocks)
+    objective = scratch(steps, blocks * (THREADS // 32) + batch)
     counter = xp.zeros((1,), dtype=xp.uint32, device=device)
     X, y, order = (xp.ascontiguousarray(x) for x in (X, y, order))
     numbers = (task.delta, task.constant, task.l2, rate, decay)
@@ -72,18 +72,19 @@ def descend(
         *(i32(x) for x in (n, length, batch, KINDS.index(task.loss))),
         *(f32(x) for x in numbers),
         *(weights, velocity, bias, bias_velocity),
-        *(scratch(blocks, batch, n_classes), scratch(batch, n_classes)),
-        *(losses, squares, counter),
+        *(scratch(blocks, n_classes, batch), scratch(n_classes, batch)),
+        *(objective, counter),
     )
     launch(function, (blocks,), THREADS, args, shared)
-    losses = losses + task.l2 * xp.sum(squares, axis=1)
-    return (weights, bias), (velocity, bias_velocity), losses
+    return (weights, bias), (velocity, bias_velocity), xp.sum(objective, axis=1)
 
 
 def shared_bytes(features: int, n_classes: int, batch: int) -> int:
     """Of a block, as linear.cu lays it out."""
-    row = features + 1
-    return 4 * (batch * (row + n_classes + 1) + 2 * row * n_classes + 2 * THREADS // 32)
+    stride = (n_classes + 3) // 8 * 8 + 4
+    splits = min(16, THREADS // (features // 4 * -(-n_classes // 4)))
+    rows = max(batch * features, splits * features * stride)
+    return 4 * (rows + features * stride + max(batch * stride, THREADS))
 
 
 def _cut(length: int, n_classes: int, batch: int, pixel: str) -> tuple[Any, int, int] | None:
@@ -92,6 +93,7 @@ def _cut(length: int, n_classes: int, batch: int, pixel: str) -> tuple[Any, int,
     All blocks must run at once, since they wait for each other. (CuPy would quietly start fewer.)
     Best there is one for each of the card's processors, which then has the least to do.
     """
+    length += 1  # the bias
     for features in sorted(FEATURES, key=lambda f: (-(-length // f) > processors(), f)):
         shared = shared_bytes(features, n_classes, batch)
         if shared > SHARED:
