@@ -25,12 +25,12 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import array_api_strict
 import hypothesis
 import pytest
 
 import xpcls_backends
 from tests.cuda import nvrtc, simulator
+from tests.fake_devices import fake_backend
 from xpcls_backends import Backend, get_backend, why_not
 from xpcls_backends.kernels import SWITCH
 from xpcls_backends.testing import GUARDS, forbid_host_reads
@@ -39,8 +39,6 @@ STRICT = {"strict-device1": "device1", "strict-no_float64": "no_float64"}
 STAND_IN = "fakecupy"
 NATIVE = ("numpy", "cupy", STAND_IN)
 NAMES = ("numpy", *STRICT, "cupy")  # those that are run where none is chosen
-
-array_api_strict.set_array_api_strict_flags(api_version="2024.12")
 
 hypothesis.settings.register_profile(
     "xpcls",
@@ -130,7 +128,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def _backend(name: str) -> Backend:
     if name in STRICT:
-        return Backend(name, array_api_strict, array_api_strict.Device(STRICT[name]))
+        return fake_backend(STRICT[name], name)
     return get_backend("cupy" if name == STAND_IN else name)
 
 
@@ -144,6 +142,12 @@ def backend(request: pytest.FixtureRequest) -> Backend:
 def native(request: pytest.FixtureRequest) -> Backend:
     """NumPy, then CuPy: for what only the libraries have, beyond the standard."""
     return _backend(request.param)
+
+
+@pytest.fixture(scope="session")
+def fake() -> Backend:
+    """A device that does not mix with NumPy."""
+    return fake_backend()
 
 
 @pytest.fixture(autouse=True)

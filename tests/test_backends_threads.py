@@ -4,13 +4,13 @@ import _thread
 import threading
 from contextlib import nullcontext
 
-import array_api_strict as strict
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_info
 
 from xpcls_backends import (
+    Backend,
     get_backend,
     hot_loop,
     in_threads,
@@ -36,8 +36,8 @@ def test_the_environment_holds_threads_back(monkeypatch: pytest.MonkeyPatch) -> 
         assert thread_count(NUMPY) in (1, free)
 
 
-def test_other_devices_have_threads_of_their_own() -> None:
-    assert thread_count(strict) == 1
+def test_other_devices_have_threads_of_their_own(fake: Backend) -> None:
+    assert thread_count(fake.xp) == 1
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -75,13 +75,13 @@ def blas_threads() -> set[int]:
     return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
 
 
-def test_products_have_one_thread_meanwhile_and_all_of_them_afterwards() -> None:
+def test_products_have_one_thread_meanwhile_and_all_of_them_afterwards(fake: Backend) -> None:
     before, seen = blas_threads(), []
     in_threads(lambda _: seen.append(blas_threads()), range(3), 2)
     assert all(threads <= {1} for threads in seen) and blas_threads() == before
     with one_thread_products(NUMPY):
         assert blas_threads() <= {1}
-    with one_thread_products(strict):  # which is none of ours
+    with one_thread_products(fake.xp):  # which is none of ours
         assert blas_threads() == before
     assert blas_threads() == before
 

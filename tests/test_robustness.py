@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import array_api_strict
 import numpy as np
 import pytest
 from PIL import Image
@@ -199,9 +198,8 @@ def test_what_is_wrong_is_said_in_one_line(arguments: Any, message: str) -> None
     assert "\n" not in str(caught.value)
 
 
-def test_the_images_of_a_perturbation_stay_where_they_are() -> None:
-    device1 = Backend("device1", array_api_strict, array_api_strict.Device("device1"))
-    images, labels = device1.asarray(IMAGES), device1.asarray(LABELS)
+def test_the_images_of_a_perturbation_stay_where_they_are(fake: Backend) -> None:
+    images, labels = fake.asarray(IMAGES), fake.asarray(LABELS)
     nearest = KNeighborsClassifier(1).fit(images, labels)
     with pytest.raises(TypeError, match=r"perturbations\['home'\] and images live in different"):
         robustness(nearest, images, labels, {"home": lambda images, seed: to_host(images)})
