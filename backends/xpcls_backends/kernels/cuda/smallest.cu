@@ -8,10 +8,13 @@
 //
 // Entries are compared as keys: the entry in an order of unsigned numbers, then its name, which is
 // its column where none is given. Of 32 bits each, both are one number.
-// -DKEPT=L : k may be up to 32 L.
+// -DKEPT=L : k may be up to 32 L. -DNAMED=1 : names are given.
 
 #ifndef KEPT
 #define KEPT 1
+#endif
+#ifndef NAMED
+#define NAMED 0
 #endif
 #define WARPS 4
 #define AT_ONCE 4  // entries that each lane reads
@@ -130,7 +133,7 @@ template <class T, class Key>
 static __device__ void smallest_of_row(const Rows<T>& rows, Key* queues, Key* lists) {
   const int64 start = blockIdx.x * rows.stride;
   const T* row = rows.x + start;
-  const int64* names = rows.names ? rows.names + start : nullptr;
+  const int64* names = NAMED ? rows.names + start : nullptr;
   const auto entry = [&](int j) {
     return rows.added ? row[j] * rows.scale + rows.added[j] : row[j];
   };
@@ -149,7 +152,7 @@ static __device__ void smallest_of_row(const Rows<T>& rows, Key* queues, Key* li
 #pragma unroll
     for (int i = 0; i < AT_ONCE; i++) {
       const int j = first + i * WARPS * 32 + lane;
-      keys[i] = j < n ? key_of(ordered(entry(j)), (unsigned)(names ? names[j] : j)) : none;
+      keys[i] = j < n ? key_of(ordered(entry(j)), (unsigned)(NAMED ? names[j] : j)) : none;
     }
 #pragma unroll
     for (int i = 0; i < AT_ONCE; i++) {
@@ -181,7 +184,7 @@ static __device__ void smallest_of_row(const Rows<T>& rows, Key* queues, Key* li
     if (place < k) {
       const unsigned name = kept[j].name();
       found[place] = name;
-      if (names) {
+      if (NAMED) {
         restore(kept[j].order(), values[place]);
       } else {
         values[place] = entry((int)name);
@@ -190,9 +193,9 @@ static __device__ void smallest_of_row(const Rows<T>& rows, Key* queues, Key* li
   }
 }
 
-// x (rows, n), each row `stride` entries after the last; added (n,) or null; 1 <= k <= n. names :
-// as x, each from 0 to 2^32 - 1, or null. values, found : (rows, k), entries and their names, or
-// columns. A block of 32 WARPS threads for each row.
+// x (rows, n), each row `stride` entries after the last; added (n,) or null; 1 <= k <= n. names : as
+// x, each from 0 to 2^32 - 1; not read unless NAMED. values, found : (rows, k), entries and their
+// names, or columns. A block of 32 WARPS threads for each row.
 extern "C" __global__ void __launch_bounds__(32 * WARPS, 1)
 smallest_f32(const float* x, const float* added, float scale, const int64* names, int64 stride,
              int n, int k, float* values, int64* found) {

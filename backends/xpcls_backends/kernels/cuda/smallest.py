@@ -51,7 +51,8 @@ def smallest(
         return values, places
     kept = next(count for count in KEPT if 32 * count >= k)
     name, number = KINDS[x.dtype.name]
-    function = kernel("smallest", name, (f"-DKEPT={kept}",))
+    options = (f"-DKEPT={kept}",) if names is None else (f"-DKEPT={kept}", "-DNAMED=1")
+    function = kernel("smallest", name, options)
     counts = (i64(m), i32(m if columns is None else columns), i32(k))
     launch(function, (n,), THREADS, (x, added, number(scale), names, *counts, values, places))
     return values, places
