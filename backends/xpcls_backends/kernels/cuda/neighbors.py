@@ -69,7 +69,7 @@ class RowSearch:
         if left.shape[0] and m < min(MOST, self._points.shape[0]):
             m = min(MOST, self._points.shape[0])
             again = xp.take(queries, left, axis=0)
-            left = self._pass(again, left, m, k, budget, found, tell, root)
+            left = self._pass(again, left, m, k, budget, found, lambda share: None, root)
         return left
 
     def plan(self, n_queries: int, k: int, budget: int, dtype: object) -> dict[str, Any] | None:
@@ -146,7 +146,8 @@ class RowSearch:
             if proven is not None:
                 proofs.append(proven)
             start += down
-            tell(start / n)
+            if start < n:  # the end is told by who asked
+                tell(start / n)
         if not proofs:
             return xp.empty((0,), dtype=xp.int64, device=device)
         left = flatnonzero(~(proofs[0] if len(proofs) == 1 else xp.concat(proofs)))
