@@ -16,6 +16,7 @@ from xpcls_backends import (
     linear_scores,
     namespace_of,
     row_blocks,
+    row_dots,
     to_scalar,
 )
 
@@ -183,7 +184,7 @@ def _mean_square(rows: Array, sample_weight: Array | None) -> float:
     with ignore_overflow():
         for some in row_blocks(rows.shape[0], 1024):
             block = xp.astype(rows[some, :], total.dtype, copy=False)
-            squares = xp.vecdot(block, block)
+            squares = row_dots(block, block)
             if sample_weight is not None:
                 squares = squares * sample_weight[some]
             total = total + xp.sum(squares)

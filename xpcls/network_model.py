@@ -17,6 +17,7 @@ from xpcls_backends import (
     like,
     namespace_of,
     row_blocks,
+    row_dots,
     rows_within,
     thread_count,
     to_host,
@@ -299,7 +300,7 @@ def standardization(rows: Array, weight: Array | None) -> tuple[Array, float]:
         total = xp.asarray(0.0, dtype=dtype, device=device)
         for some in row_blocks(n, 1024):
             block = xp.astype(rows[some, :], dtype, copy=False) - center
-            total = total + xp.sum(xp.vecdot(block, block) * _entry(share, some))
+            total = total + xp.sum(row_dots(block, block) * _entry(share, some))
         largest = xp.max(xp.abs(center))
         squares, largest = to_host(xp.stack((total, largest))).tolist()
     variance = squares / features

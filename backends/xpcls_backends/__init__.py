@@ -52,6 +52,7 @@ from ._pooling import (
     to_fill,
     windows_of,
 )
+from ._products import multiplies_in_tf32, row_dots
 from ._random import HostGenerator, Seed, choice, counter_bits, host_generator
 from ._rectified import rectified, rectified_backward
 from ._search import RowSearch, candidate_keys, halved_budget, row_search
@@ -111,6 +112,7 @@ __all__ = [
     "masked_column",
     "mean_loss",
     "moved",
+    "multiplies_in_tf32",
     "namespace_of",
     "object_array",
     "one_hot",
@@ -121,6 +123,7 @@ __all__ = [
     "rectified_backward",
     "replace_rows",
     "row_blocks",
+    "row_dots",
     "row_search",
     "rows_within",
     "scratch_bytes",

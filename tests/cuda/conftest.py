@@ -17,6 +17,7 @@ from xpcls_backends.kernels.cuda import (
     bits,
     cudnn,
     direct,
+    dots,
     images,
     l1,
     linear,
@@ -26,7 +27,7 @@ from xpcls_backends.kernels.cuda import (
     updates,
 )
 
-LAUNCHERS = (bits, direct, images, l1, linear, losses, products, smallest, updates)
+LAUNCHERS = (bits, direct, dots, images, l1, linear, losses, products, smallest, updates)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from tests.cuda import nvrtc
-from xpcls_backends.kernels.cuda import images, l1, linear, losses, smallest, updates
+from xpcls_backends.kernels.cuda import dots, images, l1, linear, losses, smallest, updates
 from xpcls_backends.kernels.cuda._module import HOME, OPTIONS, source
 from xpcls_backends.kernels.cuda.direct import PIXELS as DIRECT_PIXELS
 
@@ -20,6 +20,7 @@ needs_instructions = pytest.mark.skipif(
 VARIANTS: list[tuple[str, tuple[str, ...]]] = [
     ("bits", ()),
     ("codes", ()),
+    *(("dots", (f"-DNUMBER={number}",)) for number in dots.NUMBERS.values()),
     ("l1", ()),
     *(("l1_few", (f"-DQUERIES={queries}",)) for queries in l1.QUERIES),
     ("losses", ()),

@@ -10,6 +10,7 @@ from xpcls_backends import (
     ignore_overflow,
     namespace_of,
     row_blocks,
+    row_dots,
     rows_within,
     to_scalar,
 )
@@ -79,10 +80,10 @@ def _middle(
             if factor != 1.0:
                 block *= factor
             total = total + xp.sum(block, axis=0)
-            squares = squares + xp.sum(xp.vecdot(block, block))
+            squares = squares + xp.sum(row_dots(block, block))
         mean = total / n
         long = float(to_scalar(squares)) / n
-        short = long - float(to_scalar(xp.vecdot(mean, mean)))
+        short = long - float(to_scalar(row_dots(mean, mean)))
     times = math.sqrt(max(1.0, long / short)) if 0.0 < short < math.inf else math.inf
     return xp.astype(mean, dtype), times
 
@@ -100,8 +101,8 @@ def _sizes(
             size[some] = xp.sum(part, axis=1, dtype=dtype)
             return
         moved = part if centre is None else part - centre
-        size[some] = xp.vecdot(moved, moved)
-        mass[some] = xp.vecdot(part, part) / weight + size[some]
+        size[some] = row_dots(moved, moved)
+        mass[some] = row_dots(part, part) / weight + size[some]
 
     in_blocks(fill, n, features * xp.finfo(dtype).bits // 8, scratch, xp)
     return size, mass

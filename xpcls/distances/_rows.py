@@ -13,6 +13,7 @@ from xpcls_backends import (
     in_threads,
     namespace_of,
     row_blocks,
+    row_dots,
     rows_within,
     scratch_bytes,
     thread_count,
@@ -97,7 +98,7 @@ def _longest(rows: Array) -> Array:
     """The largest sum of squares of a row."""
     xp = namespace_of(rows)
     with ignore_overflow():
-        return xp.max(xp.vecdot(rows, rows))
+        return xp.max(row_dots(rows, rows))
 
 
 def in_blocks(

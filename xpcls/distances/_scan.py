@@ -46,8 +46,10 @@ from xpcls_backends import (
     ignore_overflow,
     in_threads,
     is_small_integer,
+    multiplies_in_tf32,
     namespace_of,
     row_blocks,
+    row_dots,
     sums_of_minima,
     thread_count,
     widest_float,
@@ -123,7 +125,8 @@ def make_scan(
     small = all(is_small_integer(x) for x in (queries, rows))
     wide = widest_float(xp, device)
     narrow = all(x.dtype == xp.float32 or is_small_integer(x) for x in (queries, rows))
-    dtype = result = xp.float32 if narrow else wide
+    result = xp.float32 if narrow else wide
+    dtype = wide if multiplies_in_tf32(xp) else result  # the bound is that of float32 as it is
     unit = float(xp.finfo(dtype).eps) / 2.0
     width = xp.finfo(dtype).bits // 8
     threads = max(1, min(thread_count(xp), budget // LEAST_SCRATCH))
@@ -195,7 +198,7 @@ def scan_queries(scan: Scan, x: Array) -> tuple[Array, Array, Array]:
 
         def fill(some: slice) -> None:
             part = xp.astype(rows[some, :], scan.wide)
-            size[some] = xp.vecdot(part, part + twice)
+            size[some] = row_dots(part, part + twice)
 
         in_blocks(fill, x.shape[0], 2 * WIDE * x.shape[1], scan.temporary, xp, scan.threads)
     if scan.kind == "l2":
@@ -229,7 +232,7 @@ def scan_rows(scan: Scan, x: Array) -> tuple[Array, Array, Array]:
         if scan.centre is not None:
             part -= scan.centre
         if scan.kind == "l2":
-            size[some] = mass[some] = xp.vecdot(part, part)
+            size[some] = mass[some] = row_dots(part, part)
         else:
             size[some] = xp.sum(part, axis=1, dtype=scan.dtype)
             if not scan.bytes_only:
@@ -277,7 +280,7 @@ def direct_keys(scan: Scan, queries: Array, points: Array) -> Array:
         differences = theirs - ours[:, None, :]
     del theirs
     if scan.kind == "l2":
-        return xp.vecdot(differences, differences)
+        return row_dots(differences, differences)
     return xp.sum(xp.abs(differences), axis=-1)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from . import costs, counts, driver, indexing, streams
+from . import costs, counts, driver, indexing, precision, streams
 
 SUPPORTED = "?bhilqBHILQefdFD"  # cupy/_core/_dtype.pyx: all_type_chars
 WARNED = {"mean", "var", "std", "nanmean", "nanvar", "nanstd"}  # NumPy warns of empty slices
@@ -270,7 +270,7 @@ def run(name: str, function: Callable[..., Any], args: tuple, keywords: dict) ->
     options = {key: unwrap(x, name) for key, x in keywords.items()}
     for _ in range(costs.WAITS.get(name, 0)):
         counts.read(name)
-    found = on_host(name, function, hosts, options)
+    found = on_host(name, function, precision.as_multiplied(name, hosts), options)
     out = keywords.get("out")
     first = found[0] if isinstance(found, tuple | list) and found else found
     if out is not None or (np.size(first) and not _is_view(first, hosts)):

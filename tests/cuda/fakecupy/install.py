@@ -9,7 +9,7 @@ import types
 
 import numpy as np
 
-from . import driver, libraries
+from . import driver, libraries, precision
 from .array import add_methods
 from .functions import Refused, module
 
@@ -45,7 +45,7 @@ def install() -> types.ModuleType:
     lib.stride_tricks = stride_tricks
     parts = [module(real.linalg, np.linalg), module(real.fft, np.fft), Refused("cupy.random")]
     modules = {part.__name__: part for part in (*parts, lib, stride_tricks)}
-    modules |= driver.modules() | libraries.modules()
+    modules |= driver.modules() | libraries.modules() | precision.modules()
     for name in [name for name in sys.modules if name.split(".")[0] in REPLACED]:
         del sys.modules[name]
     # The real one would take addresses here for those of a card. See cudnn.py.

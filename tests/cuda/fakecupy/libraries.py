@@ -60,7 +60,7 @@ def gemm_ex(
     counts.launch("gemmEx")
     rows_a, rows_b = _at(a, dtype, (m, lda))[:, :k], _at(b, dtype, (n, ldb))[:, :k]
     if not of_bytes:
-        rows_a, rows_b = (_cut_off(x) for x in (rows_a, rows_b))
+        rows_a, rows_b = (cut_off(x) for x in (rows_a, rows_b))
     wide_a, wide_b = rows_a.astype(np.float64).T, rows_b.astype(np.float64)
     product = wide_b @ wide_a  # by BLAS; of bytes exact
     if not of_bytes:
@@ -70,7 +70,7 @@ def gemm_ex(
     _at(c, of_sums, (n, ldc))[:, :m] = product
 
 
-def _cut_off(x: np.ndarray) -> np.ndarray:
+def cut_off(x: np.ndarray) -> np.ndarray:
     """float32 without the last 13 of 24 binary digits."""
     return (np.ascontiguousarray(x).view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)
 
