@@ -75,6 +75,11 @@ def compiled(
     return binary, _resources(log)
 
 
+def instructions(binary: bytes, kernel: str) -> collections.Counter[str]:
+    """How often each instruction stands in a kernel."""
+    return collections.Counter(n for n, _ in _instructions(binary)[kernel] if n != "label")
+
+
 def hottest_loop(binary: bytes, kernel: str, instruction: str) -> collections.Counter[str]:
     """How often each instruction stands in the loop of a kernel that has most of this one.
 

@@ -25,7 +25,11 @@ VARIANTS: list[tuple[str, tuple[str, ...]]] = [
     *(("l1_few", (f"-DQUERIES={queries}",)) for queries in l1.QUERIES),
     ("losses", ()),
     ("losses", (f"-DCLASSES={losses.MOST_CLASSES}",)),
-    *(("images", (f"-DNUMBER={number}",)) for number in images.NUMBERS.values()),
+    *(
+        ("images", (f"-DNUMBER={number}", f"-DLANES={lanes}"))
+        for number in images.NUMBERS.values()
+        for lanes in (1, images.LANES)
+    ),
     *(("updates", (f"-DNUMBER={number}",)) for number, _ in updates.NUMBERS.values()),
     *(("direct", (f"-DPIXEL={pixel}",)) for pixel in DIRECT_PIXELS.values()),
     *(("smallest", (f"-DKEPT={kept}",)) for kept in smallest.KEPT),
@@ -110,3 +114,14 @@ def test_a_step_of_a_linear_classifier_reads_little_for_its_products() -> None:
     step = hottest("linear", "descend", "FFMA", "-DCLASSES=10", "-DFEATURES=24")
     assert step["FFMA"] >= 4 * (step["LDS.128"] + step["LDS.64"])
     assert step["LDS"] <= 60  # of places, and of parts to be added up
+
+
+@needs_compiler
+@needs_instructions
+@pytest.mark.parametrize("lanes", [1, images.LANES])
+def test_images_are_laid_out_without_a_division(lanes: int) -> None:
+    binary, kernels = nvrtc.compiled(source("images"), "90", (*OPTIONS, f"-DLANES={lanes}"))
+    for kernel in kernels:
+        found = nvrtc.instructions(binary, kernel)
+        assert found["LDG.128" if lanes == images.LANES else "LDG"] and not found["MUFU"]
+    assert nvrtc.instructions(binary, "lay_out").total() <= 100

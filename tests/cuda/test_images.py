@@ -24,12 +24,13 @@ from xpcls_backends.kernels.cuda import images
 
 few = settings(max_examples=25, deadline=None)
 seeds = st.integers(0, 2**20)
+channels = st.sampled_from([1, 2, 3, 4, 5, 8, 12])
 
 
 @pytest.mark.parametrize("dtype", list(images.NUMBERS))
 @few
 @given(
-    shape=st.tuples(st.integers(1, 3), st.integers(3, 9), st.integers(3, 9), st.integers(1, 5)),
+    shape=st.tuples(st.integers(1, 3), st.integers(3, 9), st.integers(3, 9), channels),
     size=st.tuples(st.integers(1, 3), st.integers(1, 3)),
     stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
     seed=seeds,
@@ -52,7 +53,7 @@ def test_pooling_is_that_of_the_plain_version(
 @pytest.mark.parametrize("dtype", list(images.NUMBERS))
 def test_rectified_sums_are_those_of_the_plain_version(card: Backend, dtype: str) -> None:
     rng = np.random.default_rng(4)
-    for shape in ((7, 5), (2, 3, 4, 5), (0, 5)):
+    for shape in ((7, 5), (2, 3, 4, 5), (3, 8), (2, 3, 3, 12), (0, 5)):
         x, b = (np.round(rng.normal(size=s), 1).astype(dtype) for s in (shape, shape[-1:]))
         x[rng.random(shape) < 0.1] = np.nan
         x, b = card.asarray(x), card.asarray(b)
@@ -65,6 +66,26 @@ def test_rectified_sums_are_those_of_the_plain_version(card: Backend, dtype: str
                 assert_same(a, expected, rtol=1e-6)
 
 
+def test_images_that_begin_within_a_vector(card: Backend) -> None:
+    numbers = card.asarray(
+        np.random.default_rng(1).normal(size=1 + 2 * 4 * 4 * 8).astype("float32")
+    )
+    x = card.xp.reshape(numbers[1:], (2, 4, 4, 8))
+    z = largest_of_windows(x, (2, 2), (2, 2))
+    with asking_for_kernels(False):
+        assert_same(z, largest_of_windows(x, (2, 2), (2, 2)))
+
+
+def test_dividers_are_exact() -> None:
+    for d in (*range(1, 70), 2**16 - 1, 2**16, 10**6 + 3, 2**30, 2**30 + 1, 2**31 - 1):
+        multiplier, shift = divmod(int(images.divider(d)), 2**32)
+        assert multiplier < 2**32 and shift < 32
+        for multiple in (0, 1, 2, 5, (2**31 - 1) // d):
+            for n in (multiple * d - 1, multiple * d, multiple * d + 1, 2**31 - 1):
+                if 0 <= n < 2**31:
+                    assert (2 * n * multiplier >> 32) >> shift == n // d  # as images.cu does it
+
+
 def assert_same(a: Any, b: Any, rtol: float = 0.0) -> None:
     assert a.dtype == b.dtype and a.shape == b.shape
     np.testing.assert_allclose(to_host(a), to_host(b), rtol=rtol, atol=rtol)
@@ -73,7 +94,7 @@ def assert_same(a: Any, b: Any, rtol: float = 0.0) -> None:
 @pytest.mark.parametrize("dtype", list(images.NUMBERS))
 @few
 @given(
-    shape=st.tuples(st.integers(1, 3), st.integers(3, 8), st.integers(3, 8), st.integers(1, 6)),
+    shape=st.tuples(st.integers(1, 3), st.integers(3, 8), st.integers(3, 8), channels),
     filters=st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 14)),
     stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
     padding=st.tuples(st.integers(0, 3), st.integers(0, 3)),
