@@ -296,8 +296,13 @@ class _Bowl:
 
 
 class _BowlApart(_Bowl):
+    penalty = 0.0
+
     def apart(self, at: Any, seed: float) -> Any:
         return self.parts(at, seed)
+
+    def penalise(self, strength: float, squares: Any) -> None:
+        self.penalty += strength * float(squares)
 
 
 @pytest.mark.parametrize("name", [n for n in GRADIENT if n != "gd"])
@@ -311,10 +316,11 @@ def test_penalties_that_are_left_to_the_step(name: str, rows: int) -> None:
         optimizer, parameters, values = make_optimizer(name), start, []
         state = optimizer.start(parameters)
         for _ in range(4):
+            bowl = kind(slopes)
             parameters, state, value = optimizer.step(
-                kind(slopes), parameters, state, 0.1, host_generator(0)
+                bowl, parameters, state, 0.1, host_generator(0)
             )
-            values.append(float(value))
+            values.append(float(value) + getattr(bowl, "penalty", 0.0))
         found.append((values, *parameters))
     for whole, apart in zip(*found, strict=True):
         np.testing.assert_allclose(apart, whole, rtol=1e-11, atol=1e-12)

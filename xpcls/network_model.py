@@ -1,4 +1,4 @@
-"""The network that is trained: layers, a loss, and the gradients of both from the graph."""
+"""The network that is trained: layers, whose gradients come from the graph, and a loss."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from xpcls_backends import (
     to_host,
 )
 
-from . import graph
 from .graph import Variable, value_of
 from .layers import (
     BatchNorm,
@@ -38,19 +37,11 @@ from .layers import (
     fused,
     spread_before,
 )
-from .losses import MARGIN_LOSSES
+from .losses import LOSSES, MARGIN_LOSSES
 from .optimizers import Parameters, float_dtype
 from .regularizers import l2_value
 
 MEMORY = 0.9  # of the running means of batch normalisation, a step
-LOSS_OF = {
-    "softmax": graph.softmax_cross_entropy,
-    "hinge": graph.hinge,
-    "squared_hinge": graph.squared_hinge,
-    "one_vs_all": graph.one_vs_all,
-    "structured": graph.structured,
-    "squared_error": graph.squared_error,
-}
 BLOCK_ACTIVATIONS = 16  # the largest array between two layers, in blocks for one pass over them
 
 
@@ -221,15 +212,16 @@ class NetworkModel:
         learnt = [Variable(p) for p in parameters] if now.training else parameters
         scores = self._forward(learnt, x, now)
         options = {"delta": self.delta} if self.loss in MARGIN_LOSSES else {}
-        loss = LOSS_OF[self.loss](scores, y, sample_weight=weight, validate=False, **options)
+        loss = LOSSES[self.loss]
+        value, gradient = loss(value_of(scores), y, sample_weight=weight, validate=False, **options)
         factor = share if weight is None else share * xp.mean(weight)
-        total = loss if now.training and share == 1.0 and weight is None else loss * factor
+        value = _times(value, factor)
         if seed is None:
-            return total, []
-        total.backward(xp.full_like(total.value, seed), release=True)
+            return value, []
+        scores.backward(_times(gradient, seed * factor), release=True)
         if now.statistics:
             self._note(now.statistics)
-        return total.value, [xp.zeros_like(v.value) if v.grad is None else v.grad for v in learnt]
+        return value, [xp.zeros_like(v.value) if v.grad is None else v.grad for v in learnt]
 
     def _forward(self, arrays: Sequence[Any], x: Any, now: Pass) -> Any:
         """Scores; of variables where the arrays are such."""
@@ -281,6 +273,11 @@ class NetworkModel:
         bound = BLOCK_ACTIVATIONS * elementwise_block_bytes(xp)
         rows = rows_within(bound, size * largest)
         return rows
+
+
+def _times(x: Array, factor: Any) -> Array:
+    """factor x, and x itself where that is the number 1: on a card one launch less."""
+    return x if isinstance(factor, float) and factor == 1.0 else x * factor
 
 
 def standardization(rows: Array, weight: Array | None) -> tuple[Array, float]:

@@ -10,12 +10,14 @@ mini-batch of the step. The gradients are given away: a step may write into them
 state are never changed in place, so an interrupted run keeps its last finished step. `value`, the
 loss, is an array on the device: no step reads it.
 
-An objective may save the step passes over memory. It then has one function more:
+An objective may save the step passes over memory. It then has two functions more:
 
     value, gradients, strengths = objective.apart(parameters, seed)
+    objective.penalise(strength, squares)
 
-gives the loss without its penalties, strengths[i] * sum(parameters[i]^2), and the gradients of
-seed times that. The step adds the penalties while it moves the parameters.
+The first gives the loss without its penalties, strengths[i] * sum(parameters[i]^2), and the
+gradients of seed times that. The step adds the penalties' gradients while it moves the parameters,
+and hands their sums of squares, or parts of these, to the second: its own value is without them.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from xpcls_backends import (
 )
 
 from .options import shown
-from .regularizers import l2_value
+from .regularizers import sum_of_squares
 from .schedules import SCHEDULES as SCHEDULES
 from .schedules import Constant as Constant
 from .schedules import Cosine as Cosine
@@ -113,11 +115,11 @@ class _GradientOptimizer:
         t, kept = state[0] + 1, state[1]
         moved, new = [], []
         for p, g, arrays, strength in zip(parameters, gradients, kept, strengths, strict=True):
-            p, arrays, penalties = self._moved(t, p, g, arrays, rate, seed, strength)
+            p, arrays, squares = self._moved(t, p, g, arrays, rate, seed, strength)
             moved.append(p)
             new.append(arrays)
-            for penalty in penalties:
-                value = value + penalty
+            for some in squares:
+                objective.penalise(strength, some)
         return tuple(moved), (t, tuple(new)), value
 
     def _moved(
@@ -130,7 +132,7 @@ class _GradientOptimizer:
         seed: float,
         strength: float,
     ) -> tuple[Array, Parameters, list[Array]]:
-        """The next value of one parameter, what is kept for it, and its penalties.
+        """The next value of one parameter, what is kept for it, and its squares, in parts.
 
         A large one is moved block by block, and takes the place of its gradient: passes over
         memory, and pages that are new to the process, are what such a step costs.
@@ -143,23 +145,21 @@ class _GradientOptimizer:
             along = rate if seed == 1.0 else -1.0
             found = moved(rule, p, g, kept, along, 2.0 * strength * seed)
         if found is not None:
-            return (*found, [l2_value(p, strength)] if strength else [])
+            return (*found, [sum_of_squares(p)] if strength else [])
         if p.size <= SMALL:
             return self._moved_block(t, p, g, kept, rate, seed, strength)
         new = tuple(namespace_of(p).empty_like(array) for array in kept)
-        penalties = []
+        squares = []
         for rows in update_blocks(p):
             part = g[rows, ...]  # a view, of NumPy as of CuPy
             before = tuple(array[rows, ...] for array in kept)
-            q, after, penalty = self._moved_block(
-                t, p[rows, ...], part, before, rate, seed, strength
-            )
+            q, after, some = self._moved_block(t, p[rows, ...], part, before, rate, seed, strength)
             if q is not part:
                 g[rows, ...] = q
             for array, found in zip(new, after, strict=True):
                 array[rows, ...] = found
-            penalties += penalty
-        return g, new, penalties
+            squares += some
+        return g, new, squares
 
     def _moved_block(
         self,
@@ -172,15 +172,15 @@ class _GradientOptimizer:
         strength: float,
     ) -> tuple[Array, Parameters, list[Array]]:
         """The next value of entries of a parameter, which may lie in the memory of g."""
-        penalties = []
+        squares = []
         if strength:
-            penalties.append(l2_value(p, strength))
+            squares.append(sum_of_squares(p))
             g += (2.0 * strength * seed) * p
         if seed != 1.0:  # it is -rate, and g the whole step
             g += p
-            return g, (), penalties
+            return g, (), squares
         d, *new = self.direction(t, g, *kept)
-        return p - rate * d, tuple(new), penalties
+        return p - rate * d, tuple(new), squares
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,13 @@ def l2(weights: Array, strength: float) -> tuple[Array, Array]:
 
 def l2_value(weights: Array, strength: float) -> Array:
     """strength * sum(W^2) alone."""
-    xp = namespace_of(weights)
-    flat = xp.reshape(weights, (-1,))
-    return strength * (flat @ flat)  # vecdot would copy them first on CuPy
+    return strength * sum_of_squares(weights)
+
+
+def sum_of_squares(weights: Array) -> Array:
+    """sum(W^2), ()."""
+    flat = namespace_of(weights).reshape(weights, (-1,))
+    return flat @ flat  # vecdot would copy them first on CuPy
 
 
 def l1(weights: Array, strength: float) -> tuple[Array, Array]:

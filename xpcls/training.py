@@ -221,8 +221,9 @@ def _steps(
     """Steps over the mini-batches of these positions, or one on all rows; the loss of each."""
     X, y, sample_weight = data
     optimizer, values = settings.optimizer, []
+    squares: dict[float, list[Array]] = {}
     gathers = getattr(model, "gathers", False) and settings.augment is None
-    kind = _ApartObjective if hasattr(model, "unpenalised") else _Objective
+    apart = hasattr(model, "unpenalised")
     blocks = [None] if order is None else row_blocks(order.shape[0], settings.batch_size)
     for block in blocks:
         batch, classes, batch_weight = X, y, sample_weight
@@ -237,7 +238,8 @@ def _steps(
             batch = settings.augment(batch, generator)
         if settings.noisy:
             more = (int(generator.integers(2**63)), *more)
-        objective = kind(model, batch, classes, batch_weight, more)
+        given = (model, batch, classes, batch_weight, more)
+        objective = _ApartObjective(*given, squares) if apart else _Objective(*given)
         with ignore_overflow():  # a loss that is not finite is caught when losses are read, by name
             parameters, state, value = optimizer.step(
                 objective, run.parameters, run.state, rate, generator
@@ -246,7 +248,21 @@ def _steps(
                 parameters = after_step(parameters, rate)
         run.parameters, run.state, run.step = parameters, state, run.step + 1
         values.append(value)
-    return namespace_of(values[0]).stack(values)
+    return _penalised(values, squares)
+
+
+def _penalised(values: list[Array], squares: dict[float, list[Array]]) -> Array:
+    """The losses of steps, (steps,), with penalties that were left out, of all steps at once.
+
+    squares : of each strength sums of squares, so many a step, in order.
+    """
+    xp = namespace_of(*values)
+    losses = xp.stack(values)
+    with ignore_overflow():
+        for strength, sums in squares.items():
+            of_steps = xp.reshape(xp.stack(sums), (len(values), -1))
+            losses = losses + strength * xp.sum(of_steps, axis=1)
+    return losses
 
 
 @dataclass(frozen=True)
@@ -267,8 +283,14 @@ class _Objective:
         return found
 
 
+@dataclass(frozen=True)
 class _ApartObjective(_Objective):
-    """One whose model can leave the penalties on the parameters to the step."""
+    """One whose model can leave the penalties on the parameters to the step.
+
+    squares : of each penalty's strength, the sums of squares that steps have told so far.
+    """
+
+    squares: dict[float, list[Array]]
 
     def apart(
         self, parameters: Parameters, seed: float
@@ -277,6 +299,9 @@ class _ApartObjective(_Objective):
         given = (parameters, self.X, self.y, self.sample_weight)
         value, gradients = self.model.unpenalised(*given, seed, *self.more)
         return value, gradients, self.model.l2_strengths
+
+    def penalise(self, strength: float, squares: Array) -> None:
+        self.squares.setdefault(strength, []).append(squares)
 
 
 def _orders(X: Array, settings: Settings, generator: HostGenerator) -> Iterator[Array | None]:

@@ -204,6 +204,8 @@ def test_steps_are_those_of_the_plain_version(
     class Objective:
         """The mean square distance to the targets, with a penalty on the first parameter."""
 
+        penalty: Any = 0.0
+
         def __call__(self, parameters: Any, with_gradient: bool) -> Any:
             value, gradients, _ = self._unpenalised(parameters, 1.0)
             value = value + strengths[0] * card.xp.sum(parameters[0] ** 2)
@@ -213,6 +215,9 @@ def test_steps_are_those_of_the_plain_version(
             differences = [p - t for p, t in zip(parameters, targets, strict=True)]
             value = sum(card.xp.sum(d * d) for d in differences)
             return value, tuple(2.0 * seed * d for d in differences), strengths
+
+        def penalise(self, strength: float, squares: Any) -> None:
+            self.penalty = self.penalty + strength * squares
 
     if apart:
         Objective.apart = Objective._unpenalised  # type: ignore[attr-defined]
@@ -224,10 +229,9 @@ def test_steps_are_those_of_the_plain_version(
         parameters: Any = (first, *map(card.asarray, start[1:]))
         state, values = optimizer.start(parameters), []
         for _ in range(4):
-            parameters, state, value = optimizer.step(
-                Objective(), parameters, state, 0.01, generator
-            )
-            values.append(value)
+            objective = Objective()
+            parameters, state, value = optimizer.step(objective, parameters, state, 0.01, generator)
+            values.append(value + objective.penalty)
         return [to_host(x) for x in (*parameters, *values, *(k for kept in state[1] for k in kept))]
 
     found = run()

@@ -91,7 +91,6 @@ def dropout(xp: Namespace, x: Array, /, rate: float, *, key: int, first_row: int
         raise ValueError(f"rate is {rate}, expected at least 0 and below 1")
     width = math.prod(x.shape[1:])
     bits = counter_bits(xp, device_of(x), key, first_row * width, x.shape[0] * width)
-    least = xp.asarray(round(rate * 2**32), dtype=xp.uint32, device=device_of(x))
-    kept = xp.astype(bits >= least, x.dtype)
+    kept = xp.astype(bits >= round(rate * 2**32), x.dtype)
     mask = xp.reshape(kept, x.shape) * (1.0 / (1.0 - rate))
     return x * mask, (lambda g: g * mask,)
