@@ -24,8 +24,8 @@ BATCH = 256  # images that a step of training works on, about
 # yet measured on a card. When this was set, a step of the two-layer net launched 70 to 100 kernels
 # and one of the ConvNet 180 to 300, so that launching alone would take 0.7 to 1 ms and 1.8 to 3 ms.
 # By now it is 22 and 60 with CUDA kernels (tests/cuda/test_budgets.py counts them); the limit waits
-# for a card to be measured. Two cores of a CPU, with kernels, took 0.53, 0.75 and 1.6 ms for the first
-# (128 images of 64, 196, 784 bytes) and 2.4, 3.6 and 8.8 ms for the second (64 images), on
+# for a card to be measured. Two cores of a CPU, with kernels, took 0.53, 0.75 and 1.6 ms for the
+# first (128 images of 64, 196, 784 bytes) and 2.4, 3.6 and 8.8 ms for the second (64 images), on
 # 2026-11-28. They are even at 180 to 380 bytes an image and at 130 or less; the limit lies between,
 # at 256. Linear classifiers, which a card trains in one kernel an epoch, are even below that.
 LAUNCH_BOUND = 2**16
