@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Self
 
-from xpcls_backends import Array, HostGenerator, like, namespace_of
+from xpcls_backends import Array, HostGenerator, like, namespace_of, row_dots
 
 from .base import TensorKind
 from .linear_model import (
@@ -165,7 +165,7 @@ class LinearClassifier(TrainedClassifier):
     ) -> tuple[Objective, Parameters]:
         """With the subgradient of L1, which training leaves to a proximal step; the bias is b."""
         model, xp = self._model(), namespace_of(rows)
-        length = xp.sqrt(xp.mean(xp.vecdot(rows, rows)) + 1.0)
+        length = xp.sqrt(xp.mean(row_dots(rows, rows)) + 1.0)
         drawn = like(generator.standard_normal((rows.shape[1] + 1, n_classes)), rows)
         point = xp.astype(drawn, rows.dtype, copy=False) / length
 

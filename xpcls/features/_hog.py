@@ -12,6 +12,7 @@ from xpcls_backends import (
     device_of,
     gradient_kernel,
     namespace_of,
+    row_dots,
     tile_histograms,
     to_scalar,
     widest_float,
@@ -200,4 +201,4 @@ def _normalized(blocks: Array, norm: str) -> Array:
 
 def _unit(blocks: Array) -> Array:
     xp = namespace_of(blocks)
-    return blocks / xp.sqrt(xp.vecdot(blocks, blocks) + EPSILON**2)[..., None]
+    return blocks / xp.sqrt(row_dots(blocks, blocks) + EPSILON**2)[..., None]
