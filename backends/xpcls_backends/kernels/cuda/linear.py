@@ -91,8 +91,9 @@ def _cut(length: int, n_classes: int, batch: int, pixel: str) -> tuple[Any, int,
     """The kernel, how many blocks share the features, and the bytes of each.
 
     All blocks must run at once, since they wait for each other. (CuPy would quietly start fewer.)
-    Best there is one for each of the card's processors, which then has the least to do: half as many
-    take up to twice the time. So two kinds of cards may add up in two orders, and round differently.
+    Best there is one for each of the card's processors, which then has the least to do; half as
+    many take up to twice the time. So two kinds of cards may add up in two orders, and round
+    differently.
     """
     length += 1  # the bias
     for features in sorted(FEATURES, key=lambda f: (-(-length // f) > processors(), f)):
