@@ -51,7 +51,8 @@ def prefetch_to_device(parts: Iterable[Part], backend: Backend | str) -> Iterato
 
     An error in `parts` is raised once the parts before it were yielded. However the iteration
     ends, by Ctrl-C too, it waits until the part that is being read is read and no copy is on its
-    way. Raises TypeError for what is no iterable, and for a part that is no tuple.
+    way. Raises TypeError for what is no iterable, and for a part that is no tuple; RuntimeError
+    where the current stream of CuPy changes meanwhile.
     """
     from ._select import get_backend
 
@@ -73,7 +74,6 @@ def _ahead(source: Iterator[Part], backend: Backend) -> Iterator[Part]:
     All calls of CUDA but for memory and a wait are made here, on the caller's thread and for the
     stream that is current there.
     """
-    current_stream = sys.modules["cupy"].cuda.get_current_stream
     copying = _Copying(backend)
     buffers = [_Buffer(backend), _Buffer(backend)]
     reader = ThreadPoolExecutor(1, "xpcls-prefetch")
@@ -89,8 +89,7 @@ def _ahead(source: Iterator[Part], backend: Backend) -> Iterator[Part]:
                 buffers.reverse()
                 reading = reader.submit(buffers[0].read, source)
             if present is not None:
-                with backend.device:
-                    current_stream().wait_event(copied)
+                copying.hand_over(copied)
                 yield present
             if read is None:
                 reading.result()  # raises the source's error
@@ -123,7 +122,7 @@ class _Buffer:
             return None
         size = _size(part)
         if size > LARGEST:
-            return part
+            return tuple(np.asarray(x, order="C") if _moves(x) else x for x in part)
         with self._device:
             self.copied.synchronize()  # what the buffer holds is on the card
             if size > self._memory.size:
@@ -147,6 +146,7 @@ class _Copying:
         with self._device:
             self._stream = self._cupy.cuda.Stream(non_blocking=True)
             self._ready = self._cupy.cuda.Event(disable_timing=True)
+        self._computing: Any = None  # the caller's stream
 
     def send(self, part: Part, copied: Any) -> Part:
         """The part on the card as soon as the event `copied` has come.
@@ -160,7 +160,7 @@ class _Copying:
         the copy: whatever it uses the block for afterwards, comes behind both.
         """
         with self._device:
-            stream = self._cupy.cuda.get_current_stream()
+            stream = self._current()
             arrays = [self._cupy.empty(x.shape, x.dtype) if _moves(x) else x for x in part]
             self._ready.record(stream)
             self._stream.wait_event(self._ready)
@@ -172,10 +172,27 @@ class _Copying:
                 copied.synchronize()  # not out of a buffer, but of memory that is not ours
         return tuple(arrays)
 
+    def hand_over(self, copied: Any) -> None:
+        """Have the caller's stream wait for the copy."""
+        with self._device:
+            self._current().wait_event(copied)
+
     def finish(self) -> None:
         """Wait until no copy is on its way."""
         with self._device:
             self._stream.synchronize()
+
+    def _current(self) -> Any:
+        """The stream that is current, always the same: parts that are on their way belong to it."""
+        stream = self._cupy.cuda.get_current_stream()
+        if self._computing is None:
+            self._computing = stream
+        if stream != self._computing:
+            raise RuntimeError(
+                "the current stream is another one than at the first part; iterate over all parts "
+                "within one stream"
+            )
+        return stream
 
 
 def _checked(part: Any) -> Part:

@@ -70,10 +70,10 @@ def test_a_part_is_copied_while_the_one_before_is_worked_on() -> None:
 
 def test_what_a_part_asks_for() -> None:
     """Two copies, no kernel, and one wait, of the thread that reads, for an older copy."""
-    found = []
+    found, cuda = [], get_backend("cuda")
     for n in (4, 9):
         with fakecupy.trace() as t:
-            for _ in prefetch_to_device(parts(n), "cuda"):
+            for _ in prefetch_to_device(parts(n), cuda):
                 pass
         found.append((t.launches, t.to_device, t.syncs, t.to_host))
     assert found[0] == (0, 8, 5, 0)  # one wait at the end
@@ -81,9 +81,9 @@ def test_what_a_part_asks_for() -> None:
 
 
 def test_the_caller_never_waits_on_the_host(monkeypatch: Monkey) -> None:
-    waited = []
+    waited, cuda = [], get_backend("cuda")  # which waits when it is asked for first
     monkeypatch.setattr(counts, "wait", lambda name: waited.append(threading.current_thread().name))
-    iteration = prefetch_to_device(parts(9), "cuda")
+    iteration = prefetch_to_device(parts(9), cuda)
     for _ in range(8):
         next(iteration)
     assert len(waited) >= 8 and all(name.startswith("xpcls-prefetch") for name in waited)
@@ -95,6 +95,17 @@ def test_a_stream_of_the_caller_s_is_the_one_that_waits() -> None:
     with Stream(non_blocking=True) as mine:
         assert sums(8) == RIGHT
     assert mine.seen and Stream.null not in mine.seen
+
+
+def test_another_stream_in_the_middle_is_refused() -> None:
+    """It would not own the memory of the parts that are on their way."""
+    iteration = prefetch_to_device(parts(8), "cuda")
+    next(iteration)
+    with (
+        Stream(non_blocking=True),
+        pytest.raises(RuntimeError, match="within one stream"),
+    ):
+        next(iteration)
 
 
 def test_page_locked_memory_grows_to_the_largest_part_and_no_further(monkeypatch: Monkey) -> None:
@@ -115,10 +126,13 @@ def test_memory_that_is_not_staged_may_change_at_once(monkeypatch: Monkey) -> No
     def reused() -> Iterator[Any]:
         for i in range(8):
             shared[...] = i
-            yield (shared,)
+            yield (shared, shared[::2], np.int64(i))
 
-    came = [int(to_host(cupy.sum(x))) for (x,) in prefetch_to_device(reused(), "cuda")]
-    assert came == [SIZE * i for i in range(8)]
+    came = [
+        tuple(int(to_host(cupy.sum(x))) for x in part)
+        for part in prefetch_to_device(reused(), "cuda")
+    ]
+    assert came == [(SIZE * i, SIZE // 2 * i, i) for i in range(8)]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
