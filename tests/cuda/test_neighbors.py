@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests import reference
+from tests.cuda import fakecupy
 from xpcls.distances import Index, nearest
 from xpcls_backends import Backend, to_host
 from xpcls_backends.kernels.cuda import neighbors, scans
@@ -26,7 +27,8 @@ def _assert_neighbours(found: Any, queries: Any, points: Any, metric: str, expec
         np.testing.assert_array_equal(indices, expected[1])
         np.testing.assert_array_equal(distances, expected[0])
         return
-    np.testing.assert_allclose(distances, expected[0], rtol=2e-7)
+    # A card takes distances that are not normal numbers for 0.
+    np.testing.assert_allclose(distances, expected[0], rtol=2e-7, atol=scans.SMALLEST)
     keys = []
     for chosen in (indices, expected[1]):
         assert all(len(set(row)) == len(row) for row in chosen.tolist())
@@ -92,6 +94,67 @@ def test_out_of_memory_halves_the_tile(
     assert index.plan(card.asarray(queries), 3, metric).kept == 0
 
 
+@pytest.mark.parametrize("queries_lie", ["C", "F"])
+@pytest.mark.parametrize(("metric", "dtype"), CASES[:4])
+def test_copies_of_rows_stay_within_the_budget(
+    card: Backend, metric: str, dtype: str, queries_lie: str
+) -> None:
+    """Rows that are no whole vectors of 16 bytes, or that lie column by column, are copied."""
+    if not fakecupy.installed():
+        pytest.skip("what is held at one time is counted by the stand-in alone")
+    rng = np.random.default_rng(9)
+    points, queries = (rng.integers(0, 256, (n, 301)).astype(dtype) for n in (300, 12))
+    expected = nearest(queries, points, 3, metric)
+    given, budget = (card.asarray(queries), card.asarray(points)), 2**17
+    if queries_lie == "F":
+        given = card.xp.permute_dims(card.asarray(queries.T.copy()), (1, 0)), given[1]
+    with fakecupy.trace() as t:
+        found = nearest(*given, 3, metric, budget)
+    assert t.most_held - 12 * 3 * 12 <= budget
+    _assert_neighbours(found, queries, points, metric, expected)
+
+
+def test_queries_that_are_asked_again_stay_within_the_budget(card: Backend) -> None:
+    if not fakecupy.installed():
+        pytest.skip("what is held at one time is counted by the stand-in alone")
+    queries, points = (np.ones((n, 301), "float32") for n in (60, 40))  # at one distance
+    with fakecupy.trace() as t:
+        left = _left(card, queries, points, 3, True, 2**16)
+    assert left.size == 0
+    assert t.most_held - (60 + 40) * 301 * 4 - 60 * 3 * 12 <= 2**16
+
+
+def test_no_more_keys_at_once_than_32_bits_count(card: Backend) -> None:
+    points = card.asarray(np.zeros((700, 5), "uint8"))
+    search = neighbors.RowSearch(points, False, False)
+    _, across, block = search._cut(2**31, 1, 2**50, copied=False)
+    assert 2**28 < across * block < 2**31
+    few = card.asarray(np.zeros((1, 5), "uint8"))
+    assert neighbors.fits(few, points, "l2")
+    many = card.xp.broadcast_to(few, (2**31, 5))
+    assert not neighbors.fits(few, many, "l2")
+
+
+def test_a_plan_looks_at_points_on_their_own_card(
+    card: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not fakecupy.installed():
+        pytest.skip("a card's own class cannot be changed")
+    device, depth, depths = type(card.device), [0], []
+    monkeypatch.setattr(device, "__enter__", lambda self: depth.append(depth.pop() + 1))
+    monkeypatch.setattr(device, "__exit__", lambda self, *error: depth.append(depth.pop() - 1))
+    points, queries = (card.asarray(np.ones((n, 8), "float32")) for n in (300, 20))
+    mean = card.xp.mean
+
+    def told(x: Any, **how: Any) -> Any:
+        depths.append(depth[0])
+        return mean(x, **how)
+
+    monkeypatch.setattr(card.xp, "mean", told)
+    assert "float32" in Index(points).plan(queries, 3, "l2").scan
+    assert len(depths) == 1 and depths[0] > 0
+
+
 def test_what_is_not_a_number_is_refused(card: Backend) -> None:
     for bad in (np.nan, np.inf, -np.inf):
         for place in ("queries", "points"):
@@ -101,12 +164,13 @@ def test_what_is_not_a_number_is_refused(card: Backend) -> None:
                 nearest(*(card.asarray(x) for x in arrays.values()), 2, "l1")
 
 
-def _left(card: Backend, queries: Any, points: Any, k: int, l1: bool) -> Any:
+def _left(card: Backend, queries: Any, points: Any, k: int, l1: bool, budget: int = 2**22) -> Any:
     """What the kernels leave to the plain search."""
     shape = (queries.shape[0], k)
     found = card.asarray(np.empty(shape, "f4")), card.asarray(np.empty(shape, "i8"))
     search = neighbors.RowSearch(card.asarray(points), l1, False)
-    left = search.search(*(card.asarray(queries), k, 2**22, found, lambda share: None), root=False)
+    given = card.asarray(queries), k, budget, found, lambda share: None
+    left = search.search(*given, root=False)
     return to_host(left)
 
 
@@ -148,7 +212,11 @@ def test_more_candidates_prove_what_few_do_not(
 def test_a_bound_that_is_too_small_would_be_seen(
     card: Backend, wrong: str, features: int, spread: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Points that are all about as far from the query: a scan does not know their order."""
+    """Points that are all about as far from the query: a scan does not know their order.
+
+    The stand-in's tensor cores lose as much as is allowed for; those of a card lose less, by which
+    a bound without ADDITION is not seen to be wrong.
+    """
     rng, wrongs = np.random.default_rng(4), 0
     queries = np.zeros((1, features), "float32")
     for _ in range(4):
@@ -162,4 +230,4 @@ def test_a_bound_that_is_too_small_would_be_seen(
         with monkeypatch.context() as patch:
             patch.setattr(scans, wrong, 0.0)
             wrongs += int(to_host(nearest(*given, 1)[1])[0, 0] != expected[0, 0])
-    assert wrongs > 0
+    assert wrongs > 0 or (wrong == "ADDITION" and not fakecupy.installed())

@@ -6,6 +6,7 @@ orders.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,28 @@ def test_more_than_a_kernel_keeps_is_sorted_plainly(card: Backend, launched: lis
     np.testing.assert_array_equal(to_host(columns), expected)
 
 
+def test_columns_are_counted_in_32_bits() -> None:
+    """Those of the longest row, and those behind its end that a block looks for."""
+    found = re.search(r"^#define AT_ONCE (\d+)", _module.source("smallest"), re.MULTILINE)
+    assert found is not None
+    assert smallest.LONGEST - 1 + int(found[1]) * smallest.THREADS < 2**31
+
+
+@pytest.mark.parametrize("status", [3, 7])
+def test_memory_that_cublas_does_not_find_is_a_memory_error(
+    card: Backend, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    from cupy_backends.cuda.libs import cublas
+
+    def fails(*args: Any) -> None:
+        raise cublas.CUBLASError(status)
+
+    monkeypatch.setattr(cublas, "gemmEx", fails)
+    codes, _ = products.byte_codes(card.asarray(np.zeros((4, 4), "uint8")))
+    with pytest.raises(MemoryError if status == products.ALLOC_FAILED else cublas.CUBLASError):
+        products.overlaps(codes, codes)
+
+
 @pytest.mark.parametrize("shapes", [(1, 1, 1), (9, 33, 17), (4, 40, 64)])
 def test_codes_of_bytes_and_their_products(card: Backend, shapes: tuple[int, int, int]) -> None:
     rng = np.random.default_rng(sum(shapes))
@@ -202,7 +225,8 @@ def test_direct_keys_of_candidates(card: Backend, turns: None, dtype: str, kind:
 
 
 def test_every_launcher_is_tested() -> None:
-    modules = {path.stem for path in _module.HOME.glob("[a-z]*.py")} - {"neighbors", "scans"}
+    others = {"neighbors", "scans", "cudnn"}
+    modules = {path.stem for path in _module.HOME.glob("[a-z]*.py")} - others
     assert {module.__name__.rpartition(".")[2] for module in LAUNCHERS} == modules
     tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
     for module in modules:

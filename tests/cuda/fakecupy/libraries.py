@@ -15,6 +15,14 @@ COMPUTE_INT32, COMPUTE_TF32 = 72, 77  # cublasComputeType_t
 TRANSPOSED, AS_IT_IS = 1, 0
 
 
+class CUBLASError(RuntimeError):
+    """cupy_backends.cuda.libs.cublas.CUBLASError."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"CUBLAS_STATUS {status}")
+        self.status = status
+
+
 def gemm_ex(
     handle: int,
     trans_a: int,
@@ -85,7 +93,7 @@ def _at(address: int, dtype: Any, shape: tuple[int, ...]) -> np.ndarray:
 def modules() -> dict[str, types.ModuleType]:
     """cupy_backends and the modules in it, by their names."""
     cublas = types.ModuleType("cupy_backends.cuda.libs.cublas")
-    cublas.gemmEx = gemm_ex
+    cublas.gemmEx, cublas.CUBLASError = gemm_ex, CUBLASError
     cublas.CUBLAS_COMPUTE_32I = COMPUTE_INT32
     cublas.CUBLAS_COMPUTE_32F_FAST_TF32 = COMPUTE_TF32
     made = {cublas.__name__: cublas}

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from xpcls_backends._ops import flatnonzero, row_blocks, rows_within
-from xpcls_backends._place import Array, device_of, namespace_of, to_scalar
+from xpcls_backends._place import Array, device_of, namespace_of, to_itemsize, to_scalar
 from xpcls_backends._search import halved_budget
 
 from ._module import on_its_card
@@ -20,6 +20,8 @@ from .smallest import MOST, smallest
 
 TILE = 2**16  # points at once: enough work for a card
 CANDIDATE = 64  # bytes for each of a query: keys and columns, twice while they are joined
+MOST_KEYS = 2**30  # at once: more gain nothing, and cuBLAS counts with 32 bits
+MOST_POINTS = 2**31 - VECTOR  # which codes.cu counts with 32 bits
 
 
 def fits(queries: Array, points: Array, kind: str) -> bool:
@@ -27,7 +29,8 @@ def fits(queries: Array, points: Array, kind: str) -> bool:
     if queries.dtype != points.dtype:
         return False
     longest = {"uint8": LONGEST_BYTES, "float32": LONGEST_FLOATS[kind]}
-    return bool(points.shape[1] <= longest.get(points.dtype.name, -1))
+    n, features = points.shape
+    return bool(n <= MOST_POINTS and features <= longest.get(points.dtype.name, -1))
 
 
 class RowSearch:
@@ -68,8 +71,7 @@ class RowSearch:
         left = self._pass(queries, None, m, k, budget, found, tell, root)
         if left.shape[0] and m < min(MOST, self._points.shape[0]):
             m = min(MOST, self._points.shape[0])
-            again = xp.take(queries, left, axis=0)
-            left = self._pass(again, left, m, k, budget, found, lambda share: None, root)
+            left = self._pass(queries, left, m, k, budget, found, lambda share: None, root)
         return left
 
     def plan(self, n_queries: int, k: int, budget: int, dtype: object) -> dict[str, Any] | None:
@@ -77,7 +79,7 @@ class RowSearch:
         if k > MOST:
             return None
         m, code_bytes = self._candidates(k), self._ready().code_bytes
-        down, across, block = self._cut(n_queries, m, budget)
+        down, across, block = self._cut(n_queries, m, budget, copied=False)
         return {
             "scan": "CUDA kernels, " + ("bytes" if self._of_bytes else "float32"),
             "queries": min(down, block),
@@ -101,14 +103,19 @@ class RowSearch:
             self._span = _largest(self._points)
         return self._span + _largest(queries)
 
-    def _cut(self, n: int, m: int, budget: int) -> tuple[int, int, int]:
-        """Queries that are held, points in a tile, and queries whose keys are computed at once."""
+    def _cut(self, n: int, m: int, budget: int, copied: bool) -> tuple[int, int, int]:
+        """Queries that are held, points in a tile, and queries whose keys are computed at once.
+
+        copied : whether queries are copied before they are coded.
+        """
         code_bytes = self._ready().code_bytes
-        down = min(n, rows_within(budget // 4, code_bytes + CANDIDATE * m))
+        row = self._points.shape[1] * to_itemsize(self._points) if copied else 0
+        down = min(n, rows_within(budget // 4, row + code_bytes + CANDIDATE * m))
         across = min(self._points.shape[0], TILE)
-        while across > 256 and across * code_bytes > budget // 4:
+        while across > VECTOR and across * code_bytes > budget // 4:
             across = padded(-(-across // 2))
-        block = rows_within(budget // 2, 4 * across) // VECTOR * VECTOR
+        keys = min(MOST_KEYS, budget // 8)  # of 4 bytes
+        block = rows_within(keys, across) // VECTOR * VECTOR
         return down, across, min(down, max(VECTOR, block))
 
     def _pass(
@@ -122,16 +129,18 @@ class RowSearch:
         tell: Callable[[float], None],
         root: bool,
     ) -> Array:
-        """Search with m candidates; the positions left. where : positions of these queries in what
-        was asked, and in `found`, if they are not all of it."""
+        """Search with m candidates; the positions left. where : positions of the queries that are
+        asked, if not all are."""
         xp, device = namespace_of(queries), device_of(queries)
+        copied = where is not None or not queries.flags.c_contiguous
         proofs: list[Array] = []  # read at the end, when all is under way
-        n, start = queries.shape[0], 0
+        n, start = (queries if where is None else where).shape[0], 0
         while start < n:
-            down, across, block = self._cut(n - start, m, budget)
+            down, across, block = self._cut(n - start, m, budget, copied)
             rows = slice(start, start + down)
             try:
-                keys, indices, proven = self._nearest(queries[rows, :], k, m, across, block)
+                some = queries[rows, :] if where is None else xp.take(queries, where[rows], axis=0)
+                keys, indices, proven = self._nearest(some, k, m, across, block)
             except MemoryError:
                 if self._keep and self._kept is None and self._ready().code_bytes:
                     self._keep = False  # no room for all codes: they are made in tiles
@@ -163,16 +172,22 @@ class RowSearch:
         coded = scan.coded(queries)
         best: list[Found] = []
         for some in row_blocks(n_points, across):
-            tile = self._tile(scan, some)
-            of_tile = [
-                scan.smallest(coded.part(rows), tile, min(m, tile.n))
-                for rows in row_blocks(coded.n, block)
-            ]
-            values, columns = _joined(of_tile, axis=0)
+            values, columns = self._of_tile(coded, some, m, block)
             here = (values, columns + some.start)
             best = [here] if not best else [_merged(best[0], here, m)]
         keys, indices, proven = scan.answer(queries, coded, best[0], k)
         return keys, indices, None if m == n_points else proven
+
+    def _of_tile(self, queries: Coded, some: slice, m: int, block: int) -> Found:
+        """The m smallest keys of some of the points, and their columns; of all where they are
+        fewer."""
+        scan = self._ready()
+        tile = self._tile(scan, some)
+        parts = [
+            scan.smallest(queries.part(rows), tile, min(m, tile.n))
+            for rows in row_blocks(queries.n, block)
+        ]
+        return _joined(parts, axis=0)
 
     def _tile(self, scan: Scan, some: slice) -> Coded:
         """Codes of some of the points."""

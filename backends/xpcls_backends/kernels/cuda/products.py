@@ -17,10 +17,11 @@ THREADS = 256
 # multiples of 4.
 VECTOR = 16
 
-# CUDA's cudaDataType_t, cublasOperation_t and cublasGemmAlgo_t.
+# CUDA's cudaDataType_t, cublasOperation_t, cublasGemmAlgo_t and cublasStatus_t.
 FLOAT32, INT8, INT32 = 0, 3, 10
 AS_IT_IS, TRANSPOSED = 0, 1
 ANY_ALGORITHM = -1
+ALLOC_FAILED = 3
 
 
 @on_its_card
@@ -72,7 +73,7 @@ def overlaps(a: Array, b: Array) -> Array:
 
     CuPy's `@` of integers is a plain loop, and of floats knows TF32 for all or none, so cuBLAS is
     asked directly. Where NumPy counts rows it counts columns: it is asked for b a^T, which lies in
-    memory as what is wanted.
+    memory as what is wanted. Raises MemoryError where it has none for itself.
     """
     import cupy
     from cupy_backends.cuda.libs import cublas
@@ -86,7 +87,7 @@ def overlaps(a: Array, b: Array) -> Array:
         return out
     one, zero = np.array(1, dtype), np.array(0, dtype)
     kind, of_sums = (INT8, INT32) if of_bytes else (FLOAT32, FLOAT32)
-    with device:
+    try:
         cublas.gemmEx(
             cupy.cuda.Device().cublas_handle,
             *(TRANSPOSED, AS_IT_IS, n_b, n_a, width),
@@ -98,4 +99,9 @@ def overlaps(a: Array, b: Array) -> Array:
             cublas.CUBLAS_COMPUTE_32I if of_bytes else cublas.CUBLAS_COMPUTE_32F_FAST_TF32,
             ANY_ALGORITHM,
         )
+    except cublas.CUBLASError as error:
+        # Its memory is not from CuPy's pool, which may hold all that there is.
+        if error.status != ALLOC_FAILED:
+            raise
+        raise MemoryError("cuBLAS found no memory for itself") from error
     return out

@@ -18,10 +18,13 @@ to TF32, each number by at most r = 2^-11 (1 + 2^-12) of itself. Then
 
     | sum q' p' - sum t(q') t(p') |  <=  r (2 + r) sum |q' p'|.
 
-Products of TF32 are exact in float32. How tensor cores add them up is not said; they were seen to
-cut off digits behind float32's last (Fasi, Higham, Mikaitis and Pranesh, Numerical behavior of
-NVIDIA tensor cores, 2021), which loses 2^-23 of the sum of magnitudes for each addition. Twice as
-much is allowed for here. With 2 |q' p'| <= q'^2 + p'^2 the sum v of float32's
+Products of TF32 are exact in float32. NVIDIA does not say how tensor cores add them up, but it was
+measured (Fasi, Higham, Mikaitis and Pranesh, Numerical behavior of NVIDIA tensor cores, 2021; Xie,
+Wang, Yang and Yang, MMA-Sim, 2025, which gives the same bits as cards do). They take n products and
+the sum so far at once, cut each off F binary digits below the largest, and cut their sum off to
+float32. Of the sum of magnitudes that loses (n + 1) 2^-F + 2^-23, where n = 4 and F = 24 for Ampere
+and Ada, n = 8 and F = 25 for Hopper, and F = 25 for Blackwell: for each product less than 2^-23.
+Twice as much is allowed for here. With 2 |q' p'| <= q'^2 + p'^2 the sum v of float32's
 
     a(p) = (1 - b) sum p'^2    and    -2 sum t(q') t(p')
 
@@ -35,10 +38,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from xpcls_backends._place import Array, device_of, namespace_of
+from xpcls_backends._place import Array, device_of, namespace_of, to_itemsize
 
+from ._module import on_its_card
 from .direct import settled
-from .l1 import l1
+from .l1 import l1, whole_vectors
 from .products import byte_codes, float_codes, overlaps, padded
 from .smallest import smallest
 
@@ -101,21 +105,25 @@ class Scan(Protocol):
         found for them; and whether they are proven (n,), None where they need no proof."""
 
 
+@on_its_card
 def scan_for(points: Array, kind: str) -> Scan:
     """The scan for points (N, D) in C order and "l1" or "l2"."""
     if points.dtype.name == "uint8":
-        return BytesL1() if kind == "l1" else BytesL2(points)
+        return BytesL1(points) if kind == "l1" else BytesL2(points)
     return FloatsL1(points) if kind == "l1" else FloatsL2(points)
 
 
 class BytesL1:
-    code_bytes = 0
+    def __init__(self, points: Array) -> None:
+        row = points[:1, :]
+        whole = whole_vectors(row)
+        self.code_bytes = 0 if whole is row else whole.shape[1] * to_itemsize(whole)
 
     def in_range(self, span: float) -> bool:
         return True
 
     def coded(self, rows: Array) -> Coded:
-        return Coded(rows, None, rows.shape[0])
+        return Coded(whole_vectors(rows), None, rows.shape[0])
 
     def candidates(self, k: int) -> int:
         return k
@@ -131,6 +139,7 @@ class BytesL1:
 
 class FloatsL1(BytesL1):
     def __init__(self, points: Array) -> None:
+        super().__init__(points)
         self._points = points
 
     def in_range(self, span: float) -> bool:

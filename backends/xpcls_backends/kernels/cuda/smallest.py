@@ -15,7 +15,7 @@ KINDS = {
 }
 KEPT = (1, 2, 4, 8, 16)  # in each of 32 lanes: what the kernel is compiled for
 MOST = 32 * KEPT[-1]
-LONGEST = 2**31 - THREADS  # columns
+LONGEST = 2**31 - 4 * THREADS  # columns: a block looks AT_ONCE * THREADS ahead, in 32 bits
 
 
 def fits(x: Array, k: int) -> bool:
