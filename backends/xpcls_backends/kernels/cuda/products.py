@@ -21,7 +21,7 @@ VECTOR = 16
 FLOAT32, INT8, INT32 = 0, 3, 10
 AS_IT_IS, TRANSPOSED = 0, 1
 ANY_ALGORITHM = -1
-ALLOC_FAILED = 3
+NOT_INITIALIZED, ALLOC_FAILED = 1, 3
 
 
 @on_its_card
@@ -100,8 +100,9 @@ def overlaps(a: Array, b: Array) -> Array:
             ANY_ALGORITHM,
         )
     except cublas.CUBLASError as error:
-        # Its memory is not from CuPy's pool, which may hold all that there is.
-        if error.status != ALLOC_FAILED:
+        # Its memory is not from CuPy's pool, which may hold all that there is. Where none is left
+        # for a handle, it says either of the two.
+        if error.status not in (NOT_INITIALIZED, ALLOC_FAILED):
             raise
         raise MemoryError("cuBLAS found no memory for itself") from error
     return out
