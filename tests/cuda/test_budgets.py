@@ -207,7 +207,7 @@ def test_a_hidden_wait_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setenv("XPCLS_KERNELS", "off")
     monkeypatch.setattr(SGD, "step", looks)
-    short, long = (spent(fitting("softmax", steps * BATCH, 2)) for steps in (3, 7))
+    short, long = (spent(fitting("softmax", steps * BATCH, 2)) for steps in (MANY, MANY + 4))
     assert difference(long, short, 8)["syncs"] == 1
     with pytest.raises(AssertionError, match="1 syncs, and the budget is 0"):
         check(difference(long, short, 8), STEPS["softmax"], 0)
