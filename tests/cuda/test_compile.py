@@ -33,6 +33,7 @@ VARIANTS: list[tuple[str, tuple[str, ...]]] = [
     *(("updates", (f"-DNUMBER={number}",)) for number, _ in updates.NUMBERS.values()),
     *(("direct", (f"-DPIXEL={pixel}",)) for pixel in DIRECT_PIXELS.values()),
     *(("smallest", (f"-DKEPT={kept}",)) for kept in smallest.KEPT),
+    *(("smallest", (f"-DKEPT={kept}", "-DNAMED=1")) for kept in (1, smallest.KEPT[-1])),
     *(
         ("linear", (f"-DCLASSES={classes}", f"-DFEATURES={features}", f"-DPIXEL={pixel}"))
         for classes in (2, losses.MOST_CLASSES)
