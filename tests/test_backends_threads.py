@@ -1,9 +1,12 @@
 """Threads for host work: how many, that all parts are done, and that errors come through."""
 
 import _thread
+import functools
 import threading
+import weakref
 from contextlib import nullcontext
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +14,7 @@ from threadpoolctl import threadpool_info
 
 from xpcls_backends import (
     Backend,
+    _threads,
     get_backend,
     hot_loop,
     in_threads,
@@ -131,6 +135,17 @@ def test_every_part_is_done_once_in_a_hot_loop(n_parts: int) -> None:
         in_threads(done.append, range(n_parts), 3)
         in_threads(done.append, range(n_parts), 2)
     assert sorted(done) == sorted([*range(n_parts)] * 2)
+
+
+def test_a_thread_that_comes_too_late_holds_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_threads._HotLoop, "_start", lambda self, threads: None)  # none ever comes
+    array = np.zeros(3)
+    given_back = weakref.ref(array)
+    with hot_loop():
+        in_threads(functools.partial(np.put, array, v=1.0), range(3), 2)
+        assert array.tolist() == [1.0, 1.0, 1.0]
+        del array
+        assert given_back() is None
 
 
 @pytest.mark.parametrize("where", ["here", "in a helper"])

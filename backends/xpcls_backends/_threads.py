@@ -153,6 +153,7 @@ class _HotLoop:
         nothing behind that the next one could take for its own.
         """
         waiting = deque(parts)
+        asked = [work]  # not held on to by a thread that comes too late to do any of it
         begun: list[None] = []  # by a thread that helps, before it takes its first part
         ended: list[BaseException | None] = []
         wake: SimpleQueue[None] = SimpleQueue()
@@ -163,7 +164,7 @@ class _HotLoop:
                     part = waiting.popleft()
                 except IndexError:
                     return
-                work(part)
+                asked[0](part)
 
         def help_out() -> None:
             failed = None
@@ -199,6 +200,7 @@ class _HotLoop:
             except BaseException as error:  # an interruption
                 failed = error
                 give_up()
+        asked.clear()
         for reason in (failed, *ended):
             if reason is not None:
                 raise reason
