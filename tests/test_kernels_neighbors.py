@@ -189,6 +189,14 @@ def test_scratch_stays_within_the_budget(sizes: tuple[int, ...], dtype: str, met
         assert peak(queries, points, k, metric, budget) <= 1.1 * budget
 
 
+def test_queries_that_the_kernel_leaves_out_are_copied_within_the_budget() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(600, 256)).astype(np.float32)
+    queries = np.full((3000, 256), 1e6, np.float32)  # from so far all points are as near, by codes
+    with asking_for_kernels(True):
+        assert peak(queries, points, 3, "l2", 2**20) <= 1.1 * 2**20
+
+
 def test_what_an_index_keeps_is_what_its_plan_says() -> None:
     rng = np.random.default_rng(0)
     points = rng.integers(0, 256, (5000, 100), dtype=np.uint8)

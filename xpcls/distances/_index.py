@@ -19,8 +19,11 @@ from xpcls_backends import (
     is_small_integer,
     namespace_of,
     replace_rows,
+    row_blocks,
     row_search,
+    rows_within,
     scratch_bytes,
+    to_itemsize,
 )
 
 from ._nearest import candidates_at_first, plan_tiles, scan_nearest
@@ -124,12 +127,14 @@ class Index:
         indices = xp.empty(shape, dtype=xp.int64, device=device)
         root = metric != "sqeuclidean" and METRICS[metric] == "l2"
         left = kernel.search(queries, k, budget, (distances, indices), tell, root=root)
-        if left.shape[0]:
-            rows = xp.take(queries, left, axis=0)
-            scan = make_scan(rows, self._scanned, metric, budget)
-            found = scan_nearest(scan, rows, self._scanned, k, budget, tell)
-            distances = replace_rows(distances, left, found[0])
-            indices = replace_rows(indices, left, found[1])
+        width = to_itemsize(queries) * queries.shape[1]
+        for some in row_blocks(left.shape[0], rows_within(budget // 4, width)):
+            where = left[some]
+            rows = xp.take(queries, where, axis=0)  # which takes a part of the budget
+            scan = make_scan(rows, self._scanned, metric, budget - budget // 4)
+            found = scan_nearest(scan, rows, self._scanned, k, budget - budget // 4, tell)
+            distances = replace_rows(distances, where, found[0])
+            indices = replace_rows(indices, where, found[1])
         tell(1.0)
         return distances, indices
 
