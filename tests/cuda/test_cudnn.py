@@ -252,6 +252,25 @@ def test_why_it_is_not_used_is_said_with_what_to_type(
 
 
 @stand_in
+def test_memory_that_is_out_is_asked_for_again(
+    cudnn_there: Any, card: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, w = (card.asarray(a) for a in operands((2, 6, 7, 3), (3, 3, 3, 4)))
+
+    def no_memory() -> None:
+        raise RuntimeError("CUDNN_STATUS_ALLOC_FAILED")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cudnn_there, "create_handle", no_memory)
+        patch.setattr(cudnn, "_handles", cudnn._Handles())
+        cudnn._trouble.cache_clear()
+        assert convolve(x, w)[1].method == "im2col"
+        with pytest.raises(ValueError, match="cuDNN found no memory for itself"):
+            convolve(x, w, method="cudnn")
+    assert convolve(x, w)[1].method == "cudnn"
+
+
+@stand_in
 def test_a_step_of_training_launches_fewer_kernels(cudnn_there: Any, card: Backend) -> None:
     """Counted as in test_budgets.py: what another step takes, a call of cuDNN's being one."""
     rng = np.random.default_rng(0)

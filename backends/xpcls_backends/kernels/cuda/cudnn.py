@@ -67,7 +67,10 @@ def why_none() -> str | None:
     for switch in (SWITCH, kernels.SWITCH):
         if os.environ.get(switch, "").lower() in ("off", "0"):
             return f"{switch} is off: unset it"
-    return _trouble()
+    try:
+        return _trouble()
+    except MemoryError as error:  # it may be there later
+        return str(error)
 
 
 def version() -> str:
@@ -230,7 +233,7 @@ def _handle() -> Any:
 
 @cache
 def _trouble() -> str | None:
-    """`why_none`, found out by loading the library."""
+    """`why_none`, found out by loading the library; raises MemoryError where it has none."""
     import cupy
 
     major = cupy.cuda.runtime.runtimeGetVersion() // 1000
@@ -244,6 +247,8 @@ def _trouble() -> str | None:
         return f"cuDNN is not installed: {remedy}"
     except Exception as error:  # of many types, and no library among them
         cause = first_line(error).replace(": ", ", ")
+        if "ALLOC_FAILED" in cause:
+            raise MemoryError(f"cuDNN found no memory for itself ({cause})") from error
         return f"cuDNN does not load ({cause}): {remedy}"
     return None
 

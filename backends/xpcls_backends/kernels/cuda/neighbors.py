@@ -39,6 +39,7 @@ class RowSearch:
     keep : codes that a scan makes of them are kept from the first search on.
     """
 
+    @on_its_card
     def __init__(self, points: Array, l1: bool, keep: bool) -> None:
         self._points = namespace_of(points).ascontiguousarray(points)
         self._kind, self._keep = "l1" if l1 else "l2", keep
