@@ -69,6 +69,18 @@ def vanishing_key(queries: Rows, points: Rows, metric: str, wide: str) -> Fracti
     return points.shape[1] * (distance**2 if metric == "l2" else distance)
 
 
+def least_float32(backend_name: str) -> Fraction:
+    """Below this a device takes float32 numbers for 0: a card those that are not normal."""
+    return Fraction(1, 2 ** (126 if backend_name == "cupy" else 149))
+
+
+def as_read(rows: Rows, backend_name: str) -> Rows:
+    """Rows without numbers that the device takes for 0."""
+    if rows.dtype != np.float32:
+        return rows
+    return np.where(np.abs(rows) < float(least_float32(backend_name)), np.float32(0), rows)
+
+
 def nearest(queries: Rows, points: Rows, k: int, metric: str = "l2") -> tuple[Rows, Rows]:
     """(distances, indices) of the k nearest of each query, equal distances by index."""
     every = distances(queries, points, metric)

@@ -67,7 +67,7 @@ def rows_for(backend: Backend, case: tuple) -> tuple[np.ndarray, np.ndarray]:
     if of_queries == of_points:
         some = rng.random(n_queries) < 0.5
         queries[some] = points[rng.integers(0, n_points, n_queries)][some]
-    return queries, points
+    return tuple(reference.as_read(x, backend.name) for x in (queries, points))
 
 
 def assert_nearest(
@@ -85,6 +85,8 @@ def assert_nearest(
     keys, unit = reference.exact_keys(queries, points, metric)
     error = 4 * (points.shape[1] + 4) * Fraction(1, 2 ** (53 if wide == "float64" else 24))
     vanished = reference.vanishing_key(queries, points, metric, wide) / unit
+    narrow = "float32" in str(distances.dtype)
+    step = reference.least_float32(backend.name) if narrow else Fraction(1, 2**1074)
     exact = unit == 1 and max(map(max, keys)) < 2**24  # no sum is ever rounded
     for query, row, js, ds in zip(queries, keys, chosen, found, strict=True):
         order = sorted(range(len(row)), key=lambda j: (row[j], j))[:k]
@@ -93,21 +95,23 @@ def assert_nearest(
         assert len(set(js)) == k
         for j, best, d in zip(js, order, ds, strict=True):
             assert abs(row[j] - row[best]) <= error * row[best] + vanished
-            assert_distance(d, row[j] * unit, metric, str(distances.dtype), vanished * unit)
+            assert_distance(d, row[j] * unit, metric, step, vanished * unit)
             assert (points[j] != query).any() or d == 0
         assert all(a <= b for a, b in itertools.pairwise(ds))
         assert_ties_by_index(points, js)
 
 
-def assert_distance(d: float, key: Fraction, metric: str, dtype: str, vanished: Fraction) -> None:
-    """`d` is the distance of the exact `key`, as far as the dtype of the result can say."""
-    narrow = "float32" in dtype
+def assert_distance(
+    d: float, key: Fraction, metric: str, step: Fraction, vanished: Fraction
+) -> None:
+    """`d` is the distance of the exact `key`, as far as the dtype of the result can say, whose
+    smallest number is `step`."""
+    narrow = step > Fraction(1, 2**1000)
     largest = Fraction(float(np.finfo("float32" if narrow else "float64").max))
     power = 2 if metric == "l2" else 1
     if d == float("inf"):
         assert key >= (largest * (1 - Fraction(1, 2**20))) ** power
         return
-    step = Fraction(1, 2**149) if narrow else Fraction(1, 2**1074)
     slip = Fraction(d) * Fraction(1, 2 ** (18 if narrow else 44)) + step
     assert d >= 0
     assert max(Fraction(0), Fraction(d) - slip) ** power <= key + vanished

@@ -47,7 +47,7 @@ def rows_for(backend: Backend, case: tuple) -> tuple[np.ndarray, np.ndarray]:
     queries = reference.hard_rows(kind, (n_queries, features), of_queries, rng)
     if of_queries == of_points:
         queries[0] = points[-1]
-    return queries, points
+    return tuple(reference.as_read(x, backend.name) for x in (queries, points))
 
 
 @settings(max_examples=150)
@@ -70,26 +70,31 @@ def test_every_distance_is_that_of_exact_arithmetic(backend: Backend, case: tupl
     queries, points = queries.astype(wide), points.astype(wide)
     keys, unit = reference.exact_keys(queries, points, metric)
     vanished = reference.vanishing_key(queries, points, metric, wide)
+    narrow = out.dtype == np.float32
+    step = reference.least_float32(backend.name) if narrow else Fraction(1, 2**1074)
     for i, row in enumerate(keys):
         for j, key in enumerate(row):
             d = float(out[i, j])
             assert d >= 0  # nor NaN
             if (queries[i] == points[j]).all():
                 assert d == 0
-            assert_close_to_exact(d, key * unit, metric, out.dtype, vanished)
+            assert_close_to_exact(d, key * unit, metric, out.dtype, step, vanished)
 
 
 def assert_close_to_exact(
-    d: float, key: Fraction, metric: str, dtype: np.dtype, vanished: Fraction
+    d: float, key: Fraction, metric: str, dtype: np.dtype, step: Fraction, vanished: Fraction
 ) -> None:
-    """To 2^-15 in float32: a key that is no sixteenth of its rows is computed afresh."""
+    """To 2^-15 in float32: a key that is no sixteenth of its rows is computed afresh.
+
+    step : the smallest number of that dtype.
+    """
     power = 2 if metric == "l2" else 1
     largest = Fraction(float(np.finfo(dtype).max))
     if d == float("inf"):
         assert key > (largest * (1 - Fraction(1, 2**20))) ** power
         return
     slip = Fraction(d) / 2 ** (15 if dtype == np.float32 else 44)
-    slip += Fraction(1, 2**149 if dtype == np.float32 else 2**1074)
+    slip += step
     assert max(Fraction(0), Fraction(d) - slip) ** power <= key + vanished
     assert key <= (Fraction(d) + slip) ** power + vanished
 
