@@ -195,6 +195,18 @@ def test_a_query_that_is_not_proven_is_asked_again(card: Backend, metric: str) -
     assert _left(card, queries, points, 4, metric == "l1").tolist() == [0, 1, 3]
 
 
+@pytest.mark.parametrize("k", [500, 513])
+def test_so_many_neighbours_are_left_to_the_plain_search(
+    card: Backend, k: int, launched: list[str]
+) -> None:
+    rng = np.random.default_rng(8)
+    points, queries = (rng.normal(size=(n, 5)).astype("float32") for n in (600, 2))
+    assert _left(card, queries, points, k, l1=False).tolist() == [0, 1]
+    assert "float_codes" not in launched
+    found = nearest(card.asarray(queries), card.asarray(points), k)
+    np.testing.assert_array_equal(to_host(found[1]), nearest(queries, points, k)[1])
+
+
 @pytest.mark.parametrize("metric", ["l1", "l2"])
 def test_more_candidates_prove_what_few_do_not(
     card: Backend, metric: str, launched: list[str]

@@ -20,6 +20,7 @@ from .smallest import MOST, smallest
 
 TILE = 2**16  # points at once: enough work for a card
 CANDIDATE = 64  # bytes for each of a query: keys and columns, twice while they are joined
+SPARE = 32  # candidates that floats have beside k, at least
 MOST_KEYS = 2**30  # at once: more gain nothing, and cuBLAS counts with 32 bits
 MOST_POINTS = 2**31 - VECTOR  # which codes.cu counts with 32 bits
 
@@ -66,7 +67,7 @@ class RowSearch:
         """
         xp, device = namespace_of(queries), device_of(queries)
         span = 0.0 if self._of_bytes else self._spans(queries)
-        if k > MOST or not self._ready().in_range(span):
+        if self._are_too_many(k) or not self._ready().in_range(span):
             return xp.arange(queries.shape[0], dtype=xp.int64, device=device)
         m = self._candidates(k)
         left = self._pass(queries, None, m, k, budget, found, tell, root)
@@ -77,7 +78,7 @@ class RowSearch:
 
     def plan(self, n_queries: int, k: int, budget: int, dtype: object) -> dict[str, Any] | None:
         """How a search would be cut; None where it would not be done here."""
-        if k > MOST:
+        if self._are_too_many(k):
             return None
         m, code_bytes = self._candidates(k), self._ready().code_bytes
         down, across, block = self._cut(n_queries, m, budget, copied=False)
@@ -88,6 +89,11 @@ class RowSearch:
             "candidates": m,
             "kept": self._points.shape[0] * code_bytes if self._keep else 0,
         }
+
+    def _are_too_many(self, k: int) -> bool:
+        """Whether a selection leaves out some of k, or of floats proves hardly anything."""
+        spare = 0 if self._of_bytes or self._points.shape[0] <= MOST else SPARE
+        return k + spare > MOST
 
     def _ready(self) -> Scan:
         if self._scan is None:
