@@ -297,6 +297,9 @@ def test_an_image_that_is_none_is_named(capsys: Captured, shapes: Path, tmp_path
     code, out, err = run(capsys, "predict", file, *others, text, others[0])
     assert code == 2 and len(err.splitlines()) == 1 and str(text) in err
     assert [line.split()[1] for line in out.splitlines()] == ["dark", "light"]
+    code, out, err = run(capsys, "predict", file, tmp_path / "none.png")
+    assert code == 2 and not out
+    assert err == f"xpcls: {tmp_path / 'none.png'}: no such file or directory\n"
 
 
 @pytest.mark.parametrize(

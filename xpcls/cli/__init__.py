@@ -71,6 +71,8 @@ def run(arguments: list[str]) -> int:
             if not sentence:  # no command was given, and the help has been printed
                 return 0
             return _complain(f"{sentence}. See: xpcls --help", EXIT_WRONG_INPUT)
+        if isinstance(error, OSError) and error.filename is not None and error.strerror:
+            return _complain(f"{error.filename}: {error.strerror.lower()}", EXIT_WRONG_INPUT)
         return _complain(str(error) or type(error).__name__, EXIT_WRONG_INPUT)
     # typer itself may have caught the Ctrl-C, and then gives its exit code.
     return _complain("interrupted", code) if code == EXIT_INTERRUPTED else int(code or 0)
