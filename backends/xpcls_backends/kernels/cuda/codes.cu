@@ -2,16 +2,31 @@
 
 // Bytes as signed ones: x - 128.
 // x (n, length); codes (rows, width), filled up with 0; squares (n,). width >= length, rows >= n.
+// words : where 4 divides length and the address of x, so that 4 bytes are read at a time, else 0.
 extern "C" __global__ void __launch_bounds__(256, 1)
 byte_codes(const unsigned char* __restrict__ x, signed char* __restrict__ codes,
-           int* __restrict__ squares, int n, int rows, int length, int width) {
+           int* __restrict__ squares, int n, int rows, int length, int width, int words) {
   const int row = (int)(blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32);
   if (row >= rows) return;
+  const unsigned char* from = x + (size_t)row * length;
+  signed char* to = codes + (size_t)row * width;
   int sum = 0;
-  for (int d = lane_of(threadIdx.x); d < width; d += 32) {
-    const int code = row < n && d < length ? (int)x[(size_t)row * length + d] - 128 : 0;
-    codes[(size_t)row * width + d] = (signed char)code;
-    sum += code * code;
+  for (int d = 4 * lane_of(threadIdx.x); d < width; d += 4 * 32) {
+    unsigned word = 0x80808080u;
+    if (row < n && words) {
+      if (d < length) word = *(const unsigned*)(from + d);
+    } else if (row < n) {
+#pragma unroll
+      for (int b = 0; b < 4; b++)
+        if (d + b < length) word ^= (from[d + b] ^ 0x80u) << 8 * b;
+    }
+    word ^= 0x80808080u;  // one bit is 128, and in a signed byte -128
+    *(unsigned*)(to + d) = word;
+#pragma unroll
+    for (int b = 0; b < 4; b++) {
+      const int code = (signed char)(word >> 8 * b);
+      sum += code * code;
+    }
   }
   for (int bit = 16; bit > 0; bit /= 2) sum += __shfl_xor_sync(FULL_WARP, sum, bit);
   if (lane_of(threadIdx.x) == 0 && row < n) squares[row] = sum;

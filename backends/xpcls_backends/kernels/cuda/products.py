@@ -31,7 +31,9 @@ def byte_codes(x: Array) -> tuple[Array, Array]:
     Returns int8 (n, D), with rows and columns of 0 up to whole multiples of VECTOR, and (n,) int32.
     """
     xp = namespace_of(x)
-    return _codes("byte_codes", x, (), xp.int8, xp.int32)
+    x = xp.ascontiguousarray(x)
+    words = i32(x.shape[1] % 4 == 0 and x.data.ptr % 4 == 0)
+    return _codes("byte_codes", x, (), (words,), xp.int8, xp.int32)
 
 
 @on_its_card
@@ -43,11 +45,17 @@ def float_codes(x: Array, centre: Array) -> tuple[Array, Array]:
     (n,), sums of the squares of x - centre as it is.
     """
     xp = namespace_of(x)
-    return _codes("float_codes", x, (xp.ascontiguousarray(centre),), xp.float32, xp.float64)
+    x, centre = xp.ascontiguousarray(x), xp.ascontiguousarray(centre)
+    return _codes("float_codes", x, (centre,), (), xp.float32, xp.float64)
 
 
 def _codes(
-    name: str, x: Array, more: tuple[Array, ...], dtype: object, of_squares: object
+    name: str,
+    x: Array,
+    arrays: tuple[Array, ...],
+    numbers: tuple[object, ...],
+    dtype: object,
+    of_squares: object,
 ) -> tuple[Array, Array]:
     xp, device = namespace_of(x), device_of(x)
     n, length = x.shape
@@ -56,7 +64,7 @@ def _codes(
     squares = xp.empty((n,), dtype=of_squares, device=device)
     if n:
         sizes = (i32(n), i32(rows), i32(length), i32(width))
-        args = (xp.ascontiguousarray(x), *more, codes, squares, *sizes)
+        args = (x, *arrays, codes, squares, *sizes, *numbers)
         launch(kernel("codes", name), (-(-rows // (THREADS // 32)),), THREADS, args)
     return codes, squares
 
