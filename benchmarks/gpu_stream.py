@@ -18,7 +18,7 @@ from typing import Any
 
 from .cases import Case, Contestant
 from .data import labelled_rows
-from .gpu_training import CLASSES, L2, RATE, SEED, check
+from .gpu_training import CLASSES, L2, RATE, SEED, check, torch_steps
 
 Subject = tuple[Callable[[], object], Callable[[], Any]]
 Part = tuple[Any, Any]
@@ -103,7 +103,7 @@ def build_torch(rows: int, features: int, part: int, batch: int) -> Subject:
     parts = [(torch.from_numpy(X), torch.from_numpy(y)) for X, y in _parts(rows, features, part)]
     net = torch.nn.Linear(features, CLASSES, device="cuda")
     groups = [{"params": [net.weight], "weight_decay": 2.0 * L2}, {"params": [net.bias]}]
-    optimizer, criterion = torch.optim.SGD(groups, lr=RATE / 100), torch.nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(groups, lr=RATE / 100)
 
     def begin() -> None:
         torch.nn.init.zeros_(net.weight)
@@ -113,12 +113,7 @@ def build_torch(rows: int, features: int, part: int, batch: int) -> Subject:
         total = torch.zeros((), device="cuda")
         for part_of_host in parts:
             X, y = (a.pin_memory().to("cuda", non_blocking=True) for a in part_of_host)
-            for some in torch.randperm(X.shape[0], device="cuda").split(batch):
-                optimizer.zero_grad()
-                value = criterion(net(X.index_select(0, some)), y.index_select(0, some))
-                value.backward()
-                optimizer.step()
-                total += value.detach()
+            total += torch_steps(net, optimizer, X, y, batch)
         return total
 
     def answer() -> float:

@@ -149,24 +149,30 @@ def _torch_epochs(net: Any, X: Any, y: Any, batch: int, groups: Any, rate: float
 
     import torch
 
-    criterion, start = torch.nn.CrossEntropyLoss(), copy.deepcopy(net.state_dict())
-    optimizer = torch.optim.SGD(groups, lr=rate)
+    start, optimizer = copy.deepcopy(net.state_dict()), torch.optim.SGD(groups, lr=rate)
 
     def epoch() -> Any:
-        total = torch.zeros((), device="cuda")
-        for some in torch.randperm(X.shape[0], device="cuda").split(batch):
-            optimizer.zero_grad()
-            value = criterion(net(X.index_select(0, some)), y.index_select(0, some))
-            value.backward()
-            optimizer.step()
-            total += value.detach()
-        return total
+        return torch_steps(net, optimizer, X, y, batch)
 
     def answer() -> float:
         net.load_state_dict(start)
         return float(epoch().item()) / -(-X.shape[0] // batch)
 
     return epoch, answer
+
+
+def torch_steps(net: Any, optimizer: Any, X: Any, y: Any, batch: int) -> Any:
+    """An epoch of steps on rows on the card, in random order; the sum of their losses, there."""
+    import torch
+
+    criterion, total = torch.nn.CrossEntropyLoss(), torch.zeros((), device="cuda")
+    for some in torch.randperm(X.shape[0], device="cuda").split(batch):
+        optimizer.zero_grad()
+        value = criterion(net(X.index_select(0, some)), y.index_select(0, some))
+        value.backward()
+        optimizer.step()
+        total += value.detach()
+    return total
 
 
 def _torch_linear(rows: int, features: int) -> tuple[Any, Any, Any, Any]:

@@ -48,11 +48,17 @@ def l1(a: Array, b: Array) -> Array:
 
 def whole_vectors(x: Array) -> Array:
     """Rows of whole vectors, filled up with 0, each where a vector may begin; x where it is so."""
-    xp, device = namespace_of(x), device_of(x)
-    width = to_itemsize(x)
-    length = -(-x.shape[1] * width // VECTOR) * VECTOR // width
-    if length == x.shape[1] and x.flags.c_contiguous and x.data.ptr % VECTOR == 0:
+    width = copied_bytes(x)
+    if width == 0:
         return x
-    filled = xp.zeros((x.shape[0], length), dtype=x.dtype, device=device)
+    xp, device = namespace_of(x), device_of(x)
+    filled = xp.zeros((x.shape[0], width // to_itemsize(x)), dtype=x.dtype, device=device)
     filled[:, : x.shape[1]] = x
     return filled
+
+
+def copied_bytes(x: Array) -> int:
+    """Of each row that `whole_vectors` copies; 0 where it copies none."""
+    width = x.shape[1] * to_itemsize(x)
+    whole = width % VECTOR == 0 and x.flags.c_contiguous and x.data.ptr % VECTOR == 0
+    return 0 if whole else -(-width // VECTOR) * VECTOR

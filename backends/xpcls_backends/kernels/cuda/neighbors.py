@@ -6,6 +6,7 @@ as a selection takes, and what even that does not prove is left to the plain sea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -66,8 +67,7 @@ class RowSearch:
         share is done. root : distances are square roots of L2's sums.
         """
         xp, device = namespace_of(queries), device_of(queries)
-        span = 0.0 if self._of_bytes else self._spans(queries)
-        if self._are_too_many(k) or not self._ready().in_range(span):
+        if self._are_too_many(k) or not self._are_in_reach(queries):
             return xp.arange(queries.shape[0], dtype=xp.int64, device=device)
         m = self._candidates(k)
         left = self._pass(queries, None, m, k, budget, found, tell, root)
@@ -104,11 +104,15 @@ class RowSearch:
         n_points: int = self._points.shape[0]
         return min(n_points, MOST, self._ready().candidates(k))
 
-    def _spans(self, queries: Array) -> float:
-        """The largest magnitudes of points and queries, added; NaN where one is. Reads the host."""
+    def _are_in_reach(self, queries: Array) -> bool:
+        """Whether floats are neither too large for the scan nor NaN. Reads the host for them, of
+        the points once."""
+        reach = self._ready().reach
+        if reach == math.inf:
+            return True
         if self._span is None:
             self._span = _largest(self._points)
-        return self._span + _largest(queries)
+        return self._span + _largest(queries) < reach
 
     def _cut(self, n: int, m: int, budget: int, copied: bool) -> tuple[int, int, int]:
         """Queries that are held, points in a tile, and queries whose keys are computed at once.

@@ -35,14 +35,15 @@ of direct distances, 2^-22 in all, and for rows whose numbers the card takes for
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
-from xpcls_backends._place import Array, device_of, namespace_of, to_itemsize
+from xpcls_backends._place import Array, device_of, namespace_of
 
-from ._module import on_its_card
 from .direct import settled
-from .l1 import l1, whole_vectors
+from .l1 import copied_bytes, l1, whole_vectors
 from .products import byte_codes, float_codes, overlaps, padded
 from .smallest import smallest
 
@@ -82,12 +83,14 @@ class Coded:
 
 
 class Scan(Protocol):
-    """One of the four. code_bytes : of the codes of a row; 0 where rows are read as they are."""
+    """One of the four.
+
+    code_bytes : of the codes of a row; 0 where rows are read as they are. reach : the largest
+        numbers of queries and of points, added, must be below it, or sums overflow.
+    """
 
     code_bytes: int
-
-    def in_range(self, span: float) -> bool:
-        """Whether rows can be scanned, `span` being the largest numbers of both, added."""
+    reach: float
 
     def coded(self, rows: Array) -> Coded:
         """Of rows (n, D) in C order."""
@@ -105,22 +108,18 @@ class Scan(Protocol):
         found for them; and whether they are proven (n,), None where they need no proof."""
 
 
-@on_its_card
 def scan_for(points: Array, kind: str) -> Scan:
-    """The scan for points (N, D) in C order and "l1" or "l2"."""
+    """The scan for points (N, D) in C order and "l1" or "l2". It does not look at them yet."""
     if points.dtype.name == "uint8":
         return BytesL1(points) if kind == "l1" else BytesL2(points)
     return FloatsL1(points) if kind == "l1" else FloatsL2(points)
 
 
 class BytesL1:
-    def __init__(self, points: Array) -> None:
-        row = points[:1, :]
-        whole = whole_vectors(row)
-        self.code_bytes = 0 if whole is row else whole.shape[1] * to_itemsize(whole)
+    reach = math.inf
 
-    def in_range(self, span: float) -> bool:
-        return True
+    def __init__(self, points: Array) -> None:
+        self.code_bytes = copied_bytes(points)
 
     def coded(self, rows: Array) -> Coded:
         return Coded(whole_vectors(rows), None, rows.shape[0])
@@ -141,9 +140,7 @@ class FloatsL1(BytesL1):
     def __init__(self, points: Array) -> None:
         super().__init__(points)
         self._points = points
-
-    def in_range(self, span: float) -> bool:
-        return bool(self._points.shape[1] * span < LARGEST)
+        self.reach = LARGEST / max(1, points.shape[1])
 
     def candidates(self, k: int) -> int:
         return 2 * k + CANDIDATES["l1"]
@@ -159,11 +156,10 @@ class FloatsL1(BytesL1):
 
 
 class BytesL2:
+    reach = math.inf
+
     def __init__(self, points: Array) -> None:
         self.code_bytes = padded(points.shape[1]) + 4
-
-    def in_range(self, span: float) -> bool:
-        return True
 
     def coded(self, rows: Array) -> Coded:
         return Coded(*byte_codes(rows), rows.shape[0])
@@ -184,12 +180,13 @@ class FloatsL2:
     def __init__(self, points: Array) -> None:
         features, r = points.shape[1], TF32_ERROR
         self.code_bytes = 4 * padded(features) + 8
+        self.reach = math.sqrt(LARGEST / (4 * max(1, features)))
         self._points = points
-        self._centre = namespace_of(points).mean(points, axis=0)
         self._error = r * (2.0 + r) + padded(features) * ADDITION * (1.0 + r) ** 2 + KEYS
 
-    def in_range(self, span: float) -> bool:
-        return bool(4.0 * self._points.shape[1] * span * span < LARGEST)
+    @cached_property
+    def _centre(self) -> Array:
+        return namespace_of(self._points).mean(self._points, axis=0)
 
     def coded(self, rows: Array) -> Coded:
         return Coded(*float_codes(rows, self._centre), rows.shape[0])
